@@ -1,0 +1,4 @@
+//! Amazon ECS for deploy-kit.
+
+#[cfg(feature = "emulator")]
+pub mod emulator;
