@@ -1,0 +1,5 @@
+//! The suites that every platform and every store has to pass, and what backends need to test their parts alone.
+
+mod step;
+
+pub use step::{StepRun, run_step};

@@ -1,0 +1,464 @@
+//! What a running step gets: the only way to mutate ([`StepContext::effect`]), earlier outputs, secrets.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock::Clock,
+    error::{EffectState, Error, ErrorKind, Result, Retry},
+    hash::StoreKey,
+    model::{Component, Fence, Fingerprint, Observation, RolloutId, Secret, SecretRef, StepId, Timestamp},
+    state::journal::Sending,
+};
+
+/// What earlier steps returned, by step.
+pub type Outputs = BTreeMap<StepId, Value>;
+
+/// Resolves references to secrets at the moment of use.
+#[async_trait]
+pub trait Secrets: fmt::Debug + Send + Sync + 'static {
+    /// The value behind a reference.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] naming the reference, never the value.
+    async fn resolve(&self, which: &SecretRef) -> Result<Secret>;
+}
+
+/// Environment variables and files of this process; nothing else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalSecrets;
+
+#[async_trait]
+impl Secrets for LocalSecrets {
+    async fn resolve(&self, which: &SecretRef) -> Result<Secret> {
+        let missing = |what: String| Error::new(ErrorKind::NotFound, what);
+        match which {
+            SecretRef::FromEnv(name) => std::env::var(name)
+                .map(Secret::new)
+                .map_err(|_| missing(format!("the environment variable {name} is not set"))),
+            SecretRef::File(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    missing(format!("the secret file {path} cannot be read")).because(error)
+                })?;
+                Ok(Secret::new(text.strip_suffix('\n').unwrap_or(&text)))
+            }
+            SecretRef::Resolver(name) => {
+                Err(missing(format!("no resolver for the secret {name}")).next("give the deployer one"))
+            }
+        }
+    }
+}
+
+/// An effect as a step asks for it; the machine answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// The step.
+    pub step: StepId,
+    /// The attempt that asks: answers to an older attempt are refused.
+    pub attempt: u32,
+    /// The step's name for the effect.
+    pub key: String,
+    /// What a second sending means.
+    pub sending: Sending,
+    /// Keyed hash of what will be sent.
+    pub hash: String,
+    /// The component whose declared state it writes.
+    pub component: Option<Component>,
+    /// What that will be.
+    pub to: Option<Fingerprint>,
+    /// Nobody else can write that value.
+    pub exclusive: bool,
+    /// The author's words on base and change.
+    pub change: Value,
+}
+
+/// The machine's answer to an [`Ask`].
+#[derive(Debug)]
+pub enum Answer {
+    /// Send it, once.
+    Grant(Grant),
+    /// It was sent earlier; this is what it returned.
+    Recorded(Value),
+    /// Do not send it.
+    Deny(Error),
+}
+
+/// What a permit consists of, as the machine grants it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// The intent's id.
+    pub intent: u64,
+    /// The fencing token.
+    pub fence: Fence,
+    /// The signing time.
+    pub signed_at: Timestamp,
+    /// How long from the granting it may still be sent, in milliseconds.
+    pub window_ms: u64,
+    /// How long one attempt on the wire may take, in milliseconds.
+    pub attempt_ms: u64,
+}
+
+/// How an effect ended, as the driver is told.
+#[derive(Debug)]
+pub enum Effected {
+    /// It happened.
+    Applied(Value),
+    /// It failed; the error tells what is known.
+    Failed(Error),
+}
+
+/// What a running step says to its driver.
+#[derive(Debug)]
+pub enum FromStep {
+    /// May I?
+    Ask(Ask, oneshot::Sender<Answer>),
+    /// The effect of this intent ended.
+    Effected(u64, Effected),
+    /// A look that was made in passing.
+    Report(Box<Observation>),
+}
+
+/// The right to send one request, once, for a short time.
+#[derive(Clone)]
+pub struct Permit {
+    grant: Grant,
+    rollout: RolloutId,
+    send_by: Duration,
+    clock: Arc<dyn Clock>,
+    check_clock: bool,
+}
+
+impl Permit {
+    /// The fencing token: part of the object where the platform compares it.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.grant.fence
+    }
+
+    /// The time to sign with: fixed when the intent became durable.
+    #[must_use]
+    pub fn signed_at(&self) -> Timestamp {
+        self.grant.signed_at
+    }
+
+    /// A token for platforms that recognise a repeated call: unique for the intent, at most 36 characters.
+    #[must_use]
+    pub fn token(&self) -> String {
+        format!("{}-{}", self.rollout, self.grant.intent)
+    }
+
+    /// Has to be called right before the request leaves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`], not applied, if the permit's time is over.
+    pub fn check(&self) -> Result<()> {
+        if self.check_clock && self.clock.elapsed() >= self.send_by {
+            let text = "the permit is over: this process was paused for too long, nothing was sent";
+            return Err(Error::new(ErrorKind::LeaseLost, text).retry_as(Retry::Always));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({}, fence {})", self.token(), self.grant.fence)
+    }
+}
+
+struct Inner {
+    step: StepId,
+    attempt: u32,
+    rollout: RolloutId,
+    outputs: Outputs,
+    going_back: bool,
+    key: StoreKey,
+    clock: Arc<dyn Clock>,
+    secrets: Arc<dyn Secrets>,
+    to_driver: mpsc::UnboundedSender<FromStep>,
+    interrupted: Arc<AtomicBool>,
+    check_clock: bool,
+}
+
+/// What a running step gets. Owned and cheap to clone.
+#[derive(Clone)]
+pub struct StepContext(Arc<Inner>);
+
+impl fmt::Debug for StepContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StepContext({}, attempt {})", self.0.step, self.0.attempt)
+    }
+}
+
+/// What a driver needs to make a [`StepContext`].
+#[derive(Debug, Clone)]
+pub(crate) struct StepSetting {
+    pub(crate) step: StepId,
+    pub(crate) attempt: u32,
+    pub(crate) rollout: RolloutId,
+    pub(crate) outputs: Outputs,
+    pub(crate) going_back: bool,
+    pub(crate) key: StoreKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) to_driver: mpsc::UnboundedSender<FromStep>,
+    pub(crate) interrupted: Arc<AtomicBool>,
+    /// Always true but in the tests that show what happens without.
+    pub(crate) check_clock: bool,
+}
+
+impl StepContext {
+    pub(crate) fn new(setting: StepSetting) -> Self {
+        let StepSetting {
+            step, attempt, rollout, outputs, going_back, key, clock, secrets, to_driver, ..
+        } = setting;
+        let (interrupted, check_clock) = (setting.interrupted, setting.check_clock);
+        Self(Arc::new(Inner {
+            step,
+            attempt,
+            rollout,
+            outputs,
+            going_back,
+            key,
+            clock,
+            secrets,
+            to_driver,
+            interrupted,
+            check_clock,
+        }))
+    }
+
+    /// The step that runs.
+    #[must_use]
+    pub fn step(&self) -> &StepId {
+        &self.0.step
+    }
+
+    /// The deploy.
+    #[must_use]
+    pub fn rollout(&self) -> &RolloutId {
+        &self.0.rollout
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// Whether the rollout is going back.
+    #[must_use]
+    pub fn going_back(&self) -> bool {
+        self.0.going_back
+    }
+
+    /// Starts an effect: the only way to mutate. `key` names it within the step and stays the same from attempt to
+    /// attempt; `intent` says in a few small words what base is changed how (it is journaled: no secrets, no whole
+    /// definitions). A repeated step must ask for the same intent under the same key.
+    pub fn effect(&self, key: &str, intent: impl Serialize) -> Effect<'_> {
+        Effect {
+            cx: self,
+            key: key.to_owned(),
+            change: serde_json::to_value(intent).unwrap_or(Value::Null),
+            sealed: Value::Null,
+            component: None,
+            to: None,
+            exclusive: false,
+        }
+    }
+
+    /// What an earlier step returned.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unexpected`] if there is none, or of another form.
+    pub fn output<T: DeserializeOwned>(&self, step: &StepId) -> Result<T> {
+        let missing = || Error::new(ErrorKind::Unexpected, format!("step {step} has returned nothing yet"));
+        let value = self.0.outputs.get(step).ok_or_else(missing)?;
+        serde_json::from_value(value.clone())
+            .map_err(|error| Error::new(ErrorKind::Malformed, format!("what step {step} returned: {error}")))
+    }
+
+    /// All that earlier steps returned.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.0.outputs
+    }
+
+    /// The value behind a reference, resolved now. Do not keep it.
+    ///
+    /// # Errors
+    /// As [`Secrets::resolve`].
+    pub async fn secret(&self, which: &SecretRef) -> Result<Secret> {
+        self.0.secrets.resolve(which).await
+    }
+
+    /// Hands on a look that was made in passing, so that nobody has to look again.
+    pub fn report(&self, seen: Observation) {
+        let _ = self.0.to_driver.send(FromStep::Report(Box::new(seen)));
+    }
+
+    /// Whether the step should end early: between effects, return [`ErrorKind::Interrupted`].
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.0.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// An effect about to be made. The author must choose what a second sending means.
+#[derive(Debug)]
+#[must_use = "an effect does nothing until one of idempotent, once and at_most_once is awaited"]
+pub struct Effect<'a> {
+    cx: &'a StepContext,
+    key: String,
+    change: Value,
+    sealed: Value,
+    component: Option<Component>,
+    to: Option<Fingerprint>,
+    exclusive: bool,
+}
+
+impl Effect<'_> {
+    /// The effect writes this component's declared state, which will then have this fingerprint.
+    pub fn declares(mut self, component: Component, to: Fingerprint) -> Self {
+        self.component = Some(component);
+        self.to = Some(to);
+        self
+    }
+
+    /// Nobody else can write that value (a task-definition revision of our own making): seeing it proves that this
+    /// effect landed.
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// More of what is sent, for the hash alone: not journaled.
+    pub fn sealing(mut self, content: impl Serialize) -> Self {
+        self.sealed = serde_json::to_value(content).unwrap_or(Value::Null);
+        self
+    }
+
+    /// The same call again is harmless, even late.
+    ///
+    /// # Errors
+    /// The call's, or [`ErrorKind::LeaseLost`], [`ErrorKind::Interrupted`], [`ErrorKind::JournalMismatch`] if it may
+    /// not be made.
+    pub async fn idempotent<T, C, F>(self, call: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        C: FnOnce(Permit) -> F + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.send(Sending::Idempotent, call).await
+    }
+
+    /// A token, marker, version or fence makes sure that it lands once: `settle` tells whether it did.
+    ///
+    /// # Errors
+    /// As [`idempotent`](Self::idempotent).
+    pub async fn once<T, C, F>(self, call: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        C: FnOnce(Permit) -> F + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.send(Sending::Once, call).await
+    }
+
+    /// Never sent again: unknown is settled by a probe or a person.
+    ///
+    /// # Errors
+    /// As [`idempotent`](Self::idempotent).
+    pub async fn at_most_once<T, C, F>(self, call: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        C: FnOnce(Permit) -> F + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.send(Sending::AtMostOnce, call).await
+    }
+
+    async fn send<T, C, F>(self, sending: Sending, call: C) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        C: FnOnce(Permit) -> F + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let inner = &*self.cx.0;
+        let hash = inner.key.of(&(&self.key, sending, &self.change, &self.sealed, &self.to));
+        let ask = Ask {
+            step: inner.step.clone(),
+            attempt: inner.attempt,
+            key: self.key,
+            sending,
+            hash,
+            component: self.component,
+            to: self.to,
+            exclusive: self.exclusive,
+            change: self.change,
+        };
+        let gone = || Error::new(ErrorKind::Interrupted, "the driver of this step is gone; nothing was sent");
+        let (answer, answered) = oneshot::channel();
+        inner.to_driver.send(FromStep::Ask(ask, answer)).map_err(|_| gone())?;
+        let grant = match answered.await.map_err(|_| gone())? {
+            Answer::Grant(grant) => grant,
+            Answer::Recorded(value) => return from_journal(value),
+            Answer::Deny(error) => return Err(error),
+        };
+        let granted = inner.clock.elapsed();
+        let intent = grant.intent;
+        let attempt = Duration::from_millis(grant.attempt_ms);
+        let send_by = granted + Duration::from_millis(grant.window_ms);
+        let permit = Permit {
+            grant,
+            rollout: inner.rollout.clone(),
+            send_by,
+            clock: Arc::clone(&inner.clock),
+            check_clock: inner.check_clock,
+        };
+        let result = match permit.check() {
+            Err(over) => Err(over),
+            Ok(()) => tokio::select! {
+                biased;
+                result = call(permit) => result,
+                () = inner.clock.sleep(attempt) => {
+                    Err(Error::new(ErrorKind::TimedOut, format!("no answer within {} s", attempt.as_secs())))
+                }
+            },
+        };
+        let (effected, result) = match result {
+            Ok(value) => (Effected::Applied(serde_json::to_value(&value).unwrap_or(Value::Null)), Ok(value)),
+            Err(error) => {
+                let copy = Error::new(error.kind(), error.message())
+                    .retry_as(error.retry())
+                    .effect_as(error.effect());
+                (Effected::Failed(copy), Err(error))
+            }
+        };
+        // The driver records it before it grants anything else; nobody has to wait for that here.
+        inner
+            .to_driver
+            .send(FromStep::Effected(intent, effected))
+            .map_err(|_| gone().effect_as(EffectState::Unknown))?;
+        result
+    }
+}
+
+fn from_journal<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| {
+        Error::new(ErrorKind::Malformed, format!("the journal's record of an effect cannot be read: {error}"))
+    })
+}

@@ -1,0 +1,137 @@
+//! Events: projected from the journal (gapless per deploy), plus live ones that are never stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Instance, Observation, RolloutId, StepId, TargetName, Timestamp},
+    state::journal::{Entry, Fact},
+};
+
+/// The version of the JSON lines.
+pub const EVENT_VERSION: u32 = 1;
+
+/// What a deploy is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PhaseName {
+    /// Guards are asked.
+    Guard,
+    /// Steps are run.
+    Apply,
+    /// A component is watched.
+    Watch,
+    /// Waiting at a gate or paused.
+    Gate,
+    /// Everything is in place and is being watched for a while.
+    Bake,
+    /// Going back.
+    Back,
+    /// Waiting until nothing of ours can arrive any more.
+    Close,
+    /// Ended.
+    Done,
+}
+
+impl PhaseName {
+    /// The stable word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Apply => "apply",
+            Self::Watch => "watch",
+            Self::Gate => "gate",
+            Self::Bake => "bake",
+            Self::Back => "back",
+            Self::Close => "close",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// What happened. Every kind but the four live ones is journaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A journaled fact.
+    Fact(Box<Fact>),
+    /// A look: numbers (live).
+    Progress {
+        /// The look.
+        seen: Box<Observation>,
+        /// The revision that is wanted.
+        revision: String,
+        /// When the wait is over.
+        deadline: Option<Timestamp>,
+        /// The step that waits.
+        step: Option<StepId>,
+    },
+    /// An instance changed (live).
+    Instance(Instance),
+    /// A log line (live).
+    Log {
+        /// The instance.
+        instance: String,
+        /// The line.
+        line: String,
+    },
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Gapless per deploy for journaled events; live ones have none.
+    pub seq: Option<u64>,
+    /// When.
+    pub at: Timestamp,
+    /// The deploy.
+    pub deploy: RolloutId,
+    /// The target.
+    pub target: TargetName,
+    /// What the deploy was doing.
+    pub phase: PhaseName,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+impl Event {
+    /// The event of a journaled entry.
+    #[must_use]
+    pub fn of(entry: &Entry, target: &TargetName, phase: PhaseName) -> Self {
+        Self {
+            seq: Some(entry.seq),
+            at: entry.at,
+            deploy: entry.rollout.clone(),
+            target: target.clone(),
+            phase,
+            kind: EventKind::Fact(Box::new(entry.fact.clone())),
+        }
+    }
+
+    /// The stable type word.
+    #[must_use]
+    pub fn type_word(&self) -> &'static str {
+        match &self.kind {
+            EventKind::Progress { .. } => "progress",
+            EventKind::Instance(_) => "instance",
+            EventKind::Log { .. } => "log",
+            EventKind::Fact(fact) => match **fact {
+                Fact::Started { .. } => "started",
+                Fact::Guard(_) => "guard",
+                Fact::Step { .. } => "step",
+                Fact::Fault { .. } => "fault",
+                Fact::Check { .. } => "check",
+                Fact::Decision { .. } => "decision",
+                Fact::Restored { .. } => "restored",
+                Fact::Command { .. } => "command",
+                Fact::Migration { .. } => "migration",
+                Fact::Hold { .. } => "hold",
+                Fact::Driver { .. } => "driver",
+                Fact::Notice { .. } => "notice",
+                Fact::Ended { .. } => "ended",
+            },
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The memory platform: the reference, and a shape-shifter.

@@ -1,0 +1,1 @@
+//! Where events go: lines, JSON lines, a terminal, tracing spans.
