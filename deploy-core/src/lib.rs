@@ -8,6 +8,7 @@ pub mod context;
 pub mod error;
 pub mod event;
 pub mod hash;
+pub mod machine;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod model;

@@ -2,6 +2,8 @@
 
 pub mod head;
 pub mod journal;
+#[allow(dead_code)]
+pub(crate) mod keeper;
 mod store;
 pub mod stores;
 
