@@ -284,6 +284,12 @@ impl Machine {
         matches!(self.state.phase, Phase::Back | Phase::Following | Phase::Abandoned)
     }
 
+    /// Whether a person has paused it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.state.paused
+    }
+
     /// When the present wait is over, if one has a deadline.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {

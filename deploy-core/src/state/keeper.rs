@@ -49,6 +49,8 @@ pub(crate) enum KeeperInput {
     },
     /// The holder's process no longer exists on this host.
     HolderDead(String),
+    /// The holder's process exists on this host: it is followed, unless its beat stands still for W.
+    HolderAlive(String),
     /// A person breaks the lease.
     Break,
     /// Give the lease back; `keep_claim`: the rollout is not over.
@@ -223,6 +225,13 @@ impl Keeper {
             }
             KeeperInput::Append { entries, token } => self.append(now, entries, token),
             KeeperInput::HolderDead(id) => self.holder_dead(now, &id, fresh, &mut out),
+            KeeperInput::HolderAlive(id) => {
+                let alive = matches!(&self.status, Status::Watching { holder, .. } if holder.id == id);
+                if let (true, Some((_, head))) = (alive, &self.base) {
+                    let head = head.clone();
+                    self.leave(KeeperAction::Busy(head), &mut out);
+                }
+            }
             KeeperInput::Break => {
                 self.broken = true;
                 if matches!(self.status, Status::Watching { .. }) {

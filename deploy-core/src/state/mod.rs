@@ -2,8 +2,10 @@
 
 pub mod head;
 pub mod journal;
-#[allow(dead_code)]
 pub(crate) mod keeper;
+pub mod process;
+pub(crate) mod records;
+pub(crate) mod session;
 mod store;
 pub mod stores;
 
