@@ -2,6 +2,7 @@
 
 pub mod head;
 pub mod journal;
+pub mod process;
 mod store;
 pub mod stores;
 
