@@ -290,7 +290,8 @@ impl Driver {
         let first = std::mem::take(&mut self.first_look);
         let place = Arc::clone(&self.set.place);
         let guards = self.set.guards.clone();
-        let (plan, pin, head) = (Arc::clone(&self.set.plan), self.set.pin.clone(), Arc::clone(&self.set.head));
+        let (plan, pin, head) =
+            (Arc::clone(&self.set.plan), self.set.pin.clone(), Arc::clone(&self.set.head));
         let (source, overrides) = (self.set.source.clone(), Arc::clone(&self.set.overrides));
         let clock = Arc::clone(&self.set.clock);
         let began = self.now();
@@ -404,7 +405,12 @@ impl Driver {
     fn progress(&mut self, seen: Observation) {
         let scope = self.stages.get(&seen.component);
         let revision = scope.map_or_else(String::new, |scope| scope.revision().name.clone());
-        let kind = EventKind::Progress { seen: Box::new(seen), revision, deadline: self.machine.deadline(), step: None };
+        let kind = EventKind::Progress {
+            seen: Box::new(seen),
+            revision,
+            deadline: self.machine.deadline(),
+            step: None,
+        };
         self.live_event(kind);
     }
 
@@ -442,7 +448,8 @@ impl Driver {
             }
             KeeperAction::Lost if !self.leaving => {
                 // Whatever still runs is not ours any more. The machine's last words are not stored.
-                let text = "the lease is lost: another process goes on with this deploy, or the store is gone";
+                let text =
+                    "the lease is lost: another process goes on with this deploy, or the store is gone";
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
             KeeperAction::StoreLost => self.inputs.push_back(Input::StoreLost),
@@ -451,7 +458,8 @@ impl Driver {
                 return Some(match self.finished.take() {
                     Some(outcome) => Ending::Ended(outcome),
                     None => Ending::Left(
-                        Error::new(ErrorKind::Interrupted, "this process left; the deploy has not ended").next("resume"),
+                        Error::new(ErrorKind::Interrupted, "this process left; the deploy has not ended")
+                            .next("resume"),
                     ),
                 });
             }
@@ -520,6 +528,12 @@ async fn observe_again_and_again(
 }
 
 /// How a lease that was taken is told to the machine.
-pub(crate) fn begun(fence: crate::model::Fence, owner: String, previous: Option<String>, how: DriverHow, quiet_ms: u64) -> Input {
+pub(crate) fn begun(
+    fence: crate::model::Fence,
+    owner: String,
+    previous: Option<String>,
+    how: DriverHow,
+    quiet_ms: u64,
+) -> Input {
     Input::Begun { fence, owner, previous, how, quiet_ms }
 }

@@ -9,11 +9,7 @@ use crate::{
     event::{Event, PhaseName},
     model::{Claim, RolloutId, millis},
     rollout::{Ending, EventLog, Rollout, Via},
-    state::{
-        head::Head,
-        journal::Fact,
-        process::Alive,
-    },
+    state::{head::Head, journal::Fact, process::Alive},
     target::Target,
 };
 
@@ -70,7 +66,12 @@ impl Follower {
             }
             let dead = head.holder.as_ref().is_some_and(|holder| shared.liveness.of(holder) == Alive::Dead);
             let silent = now >= beat.1 + shared.timing.patience_ms;
-            if head.claim.as_ref() != Some(&self.id) || dead || head.holder.is_none() || silent || failures > 30 {
+            if head.claim.as_ref() != Some(&self.id)
+                || dead
+                || head.holder.is_none()
+                || silent
+                || failures > 30
+            {
                 self.log.close();
                 let text = format!("nobody runs the deploy {} any more; it has not ended", self.id);
                 return Ending::Left(Error::new(ErrorKind::Interrupted, text).next("resume"));
@@ -84,7 +85,8 @@ impl Follower {
 
     async fn read(&self, head: &Head) -> Result<Option<Ending>> {
         let from = self.log.last_seq();
-        let newest = head.tail.iter().rev().find(|entry| entry.rollout == self.id).map_or(0, |entry| entry.seq);
+        let newest =
+            head.tail.iter().rev().find(|entry| entry.rollout == self.id).map_or(0, |entry| entry.seq);
         if newest <= from && head.claim.as_ref() == Some(&self.id) {
             return Ok(None);
         }

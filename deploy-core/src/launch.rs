@@ -50,7 +50,8 @@ impl Target {
         let records = self.records();
         let me = shared.holder.clone().unwrap_or_else(|| crate::state::process::current(&*shared.random));
         let owner = owner_words(&me);
-        let mut keeper = Keeper::new(me, claim.clone(), self.name()?.clone(), want, shared.timing, shared.rules);
+        let mut keeper =
+            Keeper::new(me, claim.clone(), self.name()?.clone(), want, shared.timing, shared.rules);
         keeper.limit_tail(crate::state::head::TAIL_ENTRIES, records.store().limits().value_bytes);
         let session = Session {
             records,
@@ -68,14 +69,20 @@ impl Target {
             match from_keeper.recv().await {
                 Some(KeeperAction::Taken { fence, previous, how, head }) => {
                     let previous = previous.as_ref().map(owner_words);
-                    let held = Held { fence, previous, how, head, keeper: to_keeper, from_keeper, task, owner };
+                    let held =
+                        Held { fence, previous, how, head, keeper: to_keeper, from_keeper, task, owner };
                     return Ok(Lease::Held(Box::new(held)));
                 }
                 Some(KeeperAction::Busy(head)) => return Ok(Lease::Busy(head)),
                 Some(KeeperAction::Unfinished(head)) => return Ok(Lease::Unfinished(head)),
                 Some(KeeperAction::Nothing) => return Ok(Lease::Nothing),
                 Some(_) => {}
-                None => return Err(Error::new(ErrorKind::Store, "the lease cannot be taken: the store does not answer")),
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        "the lease cannot be taken: the store does not answer",
+                    ));
+                }
             }
         }
     }
@@ -105,7 +112,12 @@ impl Target {
         };
         let entries = vec![Entry::new(1, shared.clock.now(), rollout.clone(), started)];
         let fence_above = self.highest_fence(&plan.claims[1..]).await?;
-        let want = Want::Begin { rollout: rollout.clone(), plan: plan_object, entries: entries.clone(), fence_above };
+        let want = Want::Begin {
+            rollout: rollout.clone(),
+            plan: plan_object,
+            entries: entries.clone(),
+            fence_above,
+        };
         let held = match self.lease(&home, want, true).await? {
             Lease::Held(held) => held,
             Lease::Busy(head) => {
@@ -242,7 +254,12 @@ impl Target {
     }
 
     /// Points the other claims at home; says why not, if one belongs to another unfinished rollout.
-    async fn take_other_claims(&self, plan: &Plan, rollout: &RolloutId, fence: Fence) -> Result<Option<String>> {
+    async fn take_other_claims(
+        &self,
+        plan: &Plan,
+        rollout: &RolloutId,
+        fence: Fence,
+    ) -> Result<Option<String>> {
         let records = self.records();
         let home = &plan.claims[0];
         for (index, claim) in plan.claims.iter().enumerate().skip(1) {
@@ -256,7 +273,13 @@ impl Target {
         Ok(None)
     }
 
-    async fn point_claim(&self, claim: &Claim, home: &Claim, rollout: &RolloutId, fence: Fence) -> Result<Option<RolloutId>> {
+    async fn point_claim(
+        &self,
+        claim: &Claim,
+        home: &Claim,
+        rollout: &RolloutId,
+        fence: Fence,
+    ) -> Result<Option<RolloutId>> {
         let records = self.records();
         for _ in 0..20 {
             let found = records.head(claim).await?;
@@ -297,7 +320,10 @@ impl Target {
                 }
                 head.claim = None;
                 head.write_id = self.deployer.0.random.next();
-                let _ = records.store().write(&records.head_key(claim), Expect::Is(version), head.to_bytes()).await;
+                let _ = records
+                    .store()
+                    .write(&records.head_key(claim), Expect::Is(version), head.to_bytes())
+                    .await;
             }
         }
     }

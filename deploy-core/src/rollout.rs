@@ -156,7 +156,10 @@ impl Rollout {
     /// `resume` goes on with it. May be called again, with the same answer.
     pub async fn outcome(&self) -> Result<Outcome> {
         let mut ending = self.ending.clone();
-        let gone = || Error::new(ErrorKind::Interrupted, "the driver's task is gone; the deploy has not ended").next("resume");
+        let gone = || {
+            Error::new(ErrorKind::Interrupted, "the driver's task is gone; the deploy has not ended")
+                .next("resume")
+        };
         let ended = ending.wait_for(Option::is_some).await.map_err(|_| gone())?;
         match ended.as_deref() {
             Some(Ending::Ended(outcome)) => Ok((**outcome).clone()),

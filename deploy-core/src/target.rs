@@ -58,7 +58,9 @@ impl Deployer {
             secrets: Arc::new(LocalSecrets),
             timing: Timing::default(),
             rules: Rules::default(),
-            actor: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into()),
+            actor: std::env::var("USER")
+                .or_else(|_| std::env::var("LOGNAME"))
+                .unwrap_or_else(|_| "unknown".into()),
             holder: None,
         }))
     }
@@ -132,7 +134,12 @@ impl Deployer {
     }
 
     /// As [`target`](Self::target), for a place that is shared already.
-    pub fn target_at(&self, app: impl Into<String>, env: impl Into<String>, place: Arc<dyn Platform>) -> Target {
+    pub fn target_at(
+        &self,
+        app: impl Into<String>,
+        env: impl Into<String>,
+        place: Arc<dyn Platform>,
+    ) -> Target {
         let (app, env) = (app.into(), env.into());
         let name = TargetName::new(app, env).map_err(|error| error.to_string());
         Target {
@@ -323,24 +330,37 @@ impl Target {
             let Some((home, head)) = self.home().await? else { return Ok(None) };
             let Some(rollout) = head.claim.clone() else { return Ok(None) };
             let Some(plan_object) = head.plan.clone() else {
-                return Err(Error::new(ErrorKind::Malformed, format!("{home} has an unfinished deploy without a plan")));
+                return Err(Error::new(
+                    ErrorKind::Malformed,
+                    format!("{home} has an unfinished deploy without a plan"),
+                ));
             };
             let records = self.records();
             let plan = Arc::new(records.plan(&plan_object).await?);
             // Versions before the head: what a takeover fences off must be older than the taking.
-            let versions = if self.deployer.0.rules.versions_first { self.place.versions(&plan).await.ok() } else { None };
-            let Some(versions) = versions.or_else(|| (!self.deployer.0.rules.versions_first).then(Default::default)) else {
-                let text = format!("the place of {} cannot be seen now; its deploy is left as it is", self.name()?);
+            let versions = if self.deployer.0.rules.versions_first {
+                self.place.versions(&plan).await.ok()
+            } else {
+                None
+            };
+            let Some(versions) =
+                versions.or_else(|| (!self.deployer.0.rules.versions_first).then(Default::default))
+            else {
+                let text =
+                    format!("the place of {} cannot be seen now; its deploy is left as it is", self.name()?);
                 return Err(Error::new(ErrorKind::Unavailable, text).next("resume when it can be seen"));
             };
             match self.lease(&home, Want::Resume, believe_alive).await? {
                 Lease::Nothing => {}
                 Lease::Busy(head) => return Ok(Some(self.follow(home, *head).await?)),
-                Lease::Unfinished(_) => return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so")),
+                Lease::Unfinished(_) => {
+                    return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so"));
+                }
                 Lease::Held(held) => {
                     if held.head.claim.as_ref() != Some(&rollout) {
                         // It ended, and another began, while we looked. Leave that one alone.
-                        let _ = held.keeper.send(crate::state::session::ToKeeper::Release { keep_claim: true });
+                        let _ =
+                            held.keeper.send(crate::state::session::ToKeeper::Release { keep_claim: true });
                         let _ = held.task.await;
                         continue;
                     }
@@ -372,7 +392,12 @@ impl Target {
     }
 
     /// Puts a command into the inbox, and takes over if nobody is there to read it.
-    pub(crate) async fn command(&self, rollout: &RolloutId, kind: CommandKind, reason: Option<String>) -> Result<()> {
+    pub(crate) async fn command(
+        &self,
+        rollout: &RolloutId,
+        kind: CommandKind,
+        reason: Option<String>,
+    ) -> Result<()> {
         let shared = &self.deployer.0;
         let Some((home, head)) = self.home().await? else {
             return Err(Error::new(ErrorKind::Conflict, format!("the deploy {rollout} is over")));
@@ -413,7 +438,9 @@ impl Target {
                     known_good: head.known_good.iter().any(|good| good.rollout == entry.rollout),
                 }),
                 Fact::Ended { outcome, .. } => {
-                    if let Some(deploy) = deploys.iter_mut().rev().find(|deploy| deploy.rollout == entry.rollout) {
+                    if let Some(deploy) =
+                        deploys.iter_mut().rev().find(|deploy| deploy.rollout == entry.rollout)
+                    {
                         deploy.outcome = Some((**outcome).clone());
                     }
                 }
@@ -452,9 +479,8 @@ impl Target {
             now,
             unfinished: head.as_ref().and_then(|head| head.claim.clone()),
             holder,
-            known_good: head.map_or(Vec::new(), |head| {
-                head.known_good.into_iter().map(|good| good.revision).collect()
-            }),
+            known_good: head
+                .map_or(Vec::new(), |head| head.known_good.into_iter().map(|good| good.revision).collect()),
         })
     }
 
@@ -467,18 +493,23 @@ impl Target {
         let now = self.place.inspect().await?;
         if let Some((home, head)) = self.home().await? {
             if head.claim.is_some() {
-                let text = format!("{home} has an unfinished deploy: finish it before {name} is pinned elsewhere");
+                let text =
+                    format!("{home} has an unfinished deploy: finish it before {name} is pinned elsewhere");
                 return Err(Error::new(ErrorKind::Busy, text).next(format!("resume {name}")));
             }
         }
         let plan = self.plan_for(&Goal::Adopt, &now, None).await?;
         let home = plan.claims.first().cloned().unwrap_or_else(|| Claim::from(""));
-        let mut record = TargetRecord::new(name, home, now.identity, shared.clock.now(), shared.actor.clone());
+        let mut record =
+            TargetRecord::new(name, home, now.identity, shared.clock.now(), shared.actor.clone());
         record.pin.reason = Some(reason.into());
-        let expect = records.target(&record.target).await?.map_or(Expect::Absent, |(version, _)| Expect::Is(version));
+        let expect =
+            records.target(&record.target).await?.map_or(Expect::Absent, |(version, _)| Expect::Is(version));
         match records.write_target(&record, expect).await? {
             Wrote::Stored(_) => Ok(()),
-            Wrote::Conflict => Err(Error::new(ErrorKind::Conflict, "somebody else changed the pin at the same time")),
+            Wrote::Conflict => {
+                Err(Error::new(ErrorKind::Conflict, "somebody else changed the pin at the same time"))
+            }
         }
     }
 
@@ -490,8 +521,12 @@ impl Target {
     /// The commit and its images, if the release is one by commit.
     async fn resolve(&self, mut release: Release) -> Result<Release> {
         if let Some(change) = release.plain_secret() {
-            let text = format!("`{}` of container {} looks like a secret and has a plain value", change.key, change.container);
-            return Err(Error::new(ErrorKind::Invalid, text).next("give a reference: from the environment, a file or a resolver"));
+            let text = format!(
+                "`{}` of container {} looks like a secret and has a plain value",
+                change.key, change.container
+            );
+            return Err(Error::new(ErrorKind::Invalid, text)
+                .next("give a reference: from the environment, a file or a resolver"));
         }
         let Some(revision) = release.commit.clone() else { return Ok(release) };
         if let Some(source) = &self.source {
@@ -500,15 +535,20 @@ impl Target {
             release.commit = Some(commit.id);
         } else if revision.len() != 40 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let text = format!("`{revision}` cannot be resolved: the target has no source");
-            return Err(Error::new(ErrorKind::Invalid, text).next("give the full commit, or the target a source"));
+            return Err(
+                Error::new(ErrorKind::Invalid, text).next("give the full commit, or the target a source")
+            );
         }
         let commit = release.commit.clone().unwrap_or_default();
         for (container, repository) in &self.images {
             release.images.entry(container.clone()).or_insert_with(|| format!("{repository}:{commit}"));
         }
         if release.images.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "the target has no image repository for a release by commit")
-                .next("name one with .image(container, repository)"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the target has no image repository for a release by commit",
+            )
+            .next("name one with .image(container, repository)"));
         }
         Ok(release)
     }
@@ -574,8 +614,9 @@ impl Request {
             return Ok(((**plan).clone(), now));
         }
         let home = target.home().await?;
-        let known: Vec<Revision> =
-            home.map_or_else(Vec::new, |(_, head)| head.known_good.into_iter().map(|good| good.revision).collect());
+        let known: Vec<Revision> = home.map_or_else(Vec::new, |(_, head)| {
+            head.known_good.into_iter().map(|good| good.revision).collect()
+        });
         let goal = match &self.wish {
             Wish::Deploy(release) => Goal::Deploy(target.resolve(release.clone()).await?),
             Wish::Adopt => Goal::Adopt,
@@ -583,15 +624,22 @@ impl Request {
             Wish::Rollback(None) => {
                 let back = known.iter().find(|revision| revision.declared != now.serving.declared);
                 let none = || {
-                    Error::new(ErrorKind::NotFound, "no other revision is known good: there is nothing to go back to")
-                        .next("name one with --to")
+                    Error::new(
+                        ErrorKind::NotFound,
+                        "no other revision is known good: there is nothing to go back to",
+                    )
+                    .next("name one with --to")
                 };
                 Goal::Restore(back.cloned().ok_or_else(none)?)
             }
             Wish::Apply(_) => Goal::Adopt,
         };
         // The way back is what is known good and runs; else the newest known good that is not what we deploy.
-        let back = known.iter().find(|revision| revision.declared == now.serving.declared).or(known.first()).cloned();
+        let back = known
+            .iter()
+            .find(|revision| revision.declared == now.serving.declared)
+            .or(known.first())
+            .cloned();
         let mut plan = target.plan_for(&goal, &now, back.filter(|_| !goal.is_rollback())).await?;
         if goal.is_rollback() && plan.way_back.to.is_none() {
             plan.way_back.words = "what is left by a rollback is not gone back to".into();
@@ -601,7 +649,8 @@ impl Request {
 
     async fn named(&self, to: &str, known: &[Revision]) -> Result<Revision> {
         let fits = |revision: &&Revision| {
-            revision.name == to || to.len() >= 7 && revision.commit.as_ref().is_some_and(|commit| commit.starts_with(to))
+            revision.name == to
+                || to.len() >= 7 && revision.commit.as_ref().is_some_and(|commit| commit.starts_with(to))
         };
         if let Some(revision) = known.iter().find(fits) {
             return Ok(revision.clone());
@@ -624,7 +673,10 @@ impl Request {
         if let Some(wanted) = &self.approved {
             let hash = plan.approval_hash();
             if wanted.is_empty() || !hash.starts_with(wanted.as_str()) {
-                let text = format!("the plan is {} now, not {wanted}: something moved since it was approved", &hash[..12]);
+                let text = format!(
+                    "the plan is {} now, not {wanted}: something moved since it was approved",
+                    &hash[..12]
+                );
                 let next = [format!("plan {}", target.name()?)];
                 return Ok(target.refused(&plan, self.new_id(), "plan", text, &now, &next));
             }

@@ -38,7 +38,9 @@ impl Guard for IdentityGuard {
             return GuardFinding::refuse("identity", text).next(format!("meant {}?", head.target));
         }
         let pinned = cx.pin.as_ref().and_then(|pin| told("pinned", &pin.identity));
-        pinned.or_else(|| told("planned", &cx.plan.identity)).unwrap_or_else(|| GuardFinding::pass("identity"))
+        pinned
+            .or_else(|| told("planned", &cx.plan.identity))
+            .unwrap_or_else(|| GuardFinding::pass("identity"))
     }
 }
 
@@ -56,7 +58,10 @@ impl Guard for WayBackGuard {
         let mut pass = GuardFinding::pass("way_back");
         let back = &cx.plan.way_back;
         let Some(to) = &back.to else {
-            pass.text = format!("there is no way back ({}): a failing release stays and a person is needed", back.words);
+            pass.text = format!(
+                "there is no way back ({}): a failing release stays and a person is needed",
+                back.words
+            );
             return pass;
         };
         if !cx.first || !cx.plan.changes_something() {
@@ -90,8 +95,7 @@ impl Guard for OrderGuard {
     async fn check(&self, cx: &GuardContext) -> GuardFinding {
         let pass = GuardFinding::pass("order");
         let Goal::Deploy(release) = &cx.plan.goal else { return pass };
-        let (Some(source), Some(wanted), Some(running)) =
-            (&cx.source, &release.commit, &cx.plan.base.commit)
+        let (Some(source), Some(wanted), Some(running)) = (&cx.source, &release.commit, &cx.plan.base.commit)
         else {
             return pass;
         };
@@ -105,10 +109,13 @@ impl Guard for OrderGuard {
             Ok(Order::Same | Order::Forward) => pass,
             Ok(Order::Backward) => refuse(format!("{new} is older than {old}, which runs"))
                 .next(format!("to go back: rollback {} --to {new}", cx.plan.target)),
-            Ok(Order::Diverged) => refuse(format!("{new} does not contain {old}, which runs: work would be lost"))
-                .next(format!("merge {old} first")),
+            Ok(Order::Diverged) => {
+                refuse(format!("{new} does not contain {old}, which runs: work would be lost"))
+                    .next(format!("merge {old} first"))
+            }
             Ok(Order::CannotKnow(why)) => {
-                refuse(format!("whether {new} contains {old} cannot be known: {why}")).next("fetch the full history")
+                refuse(format!("whether {new} contains {old} cannot be known: {why}"))
+                    .next("fetch the full history")
             }
             Err(error) => refuse(format!("whether {new} contains {old} cannot be told: {error}")),
         }

@@ -102,8 +102,9 @@ impl Records {
 
     async fn read<T: DeserializeOwned>(&self, key: &Key, what: &str) -> Result<Option<(Version, T)>> {
         let Some(found) = self.store.read(key).await? else { return Ok(None) };
-        let value = serde_json::from_slice(&found.body)
-            .map_err(|error| Error::new(ErrorKind::Malformed, format!("the {what} {key} cannot be read: {error}")))?;
+        let value = serde_json::from_slice(&found.body).map_err(|error| {
+            Error::new(ErrorKind::Malformed, format!("the {what} {key} cannot be read: {error}"))
+        })?;
         Ok(Some((found.version, value)))
     }
 
@@ -130,14 +131,22 @@ impl Records {
         let missing = || Error::new(ErrorKind::Store, format!("the plan {name} is not in the state store"));
         let (_, plan) = found.ok_or_else(missing)?;
         if plan.v > crate::model::PLAN_VERSION {
-            let text = format!("the plan has format {}; this build knows {}", plan.v, crate::model::PLAN_VERSION);
-            return Err(Error::new(ErrorKind::Unsupported, text).next("use the build that made it, or a newer one"));
+            let text =
+                format!("the plan has format {}; this build knows {}", plan.v, crate::model::PLAN_VERSION);
+            return Err(
+                Error::new(ErrorKind::Unsupported, text).next("use the build that made it, or a newer one")
+            );
         }
         Ok(plan)
     }
 
     /// All entries of one rollout, oldest first: the tail and as many segments as it takes.
-    pub(crate) async fn journal(&self, claim: &Claim, head: &Head, rollout: &RolloutId) -> Result<Vec<Entry>> {
+    pub(crate) async fn journal(
+        &self,
+        claim: &Claim,
+        head: &Head,
+        rollout: &RolloutId,
+    ) -> Result<Vec<Entry>> {
         let mine = |entries: &[Entry]| -> Vec<Entry> {
             entries.iter().filter(|entry| entry.rollout == *rollout).cloned().collect()
         };

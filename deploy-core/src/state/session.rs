@@ -61,7 +61,9 @@ impl Session {
                         KeeperAction::Probe(holder) => {
                             input = match self.liveness.of(&holder) {
                                 Alive::Dead => Some(KeeperInput::HolderDead(holder.id)),
-                                Alive::Here if self.believe_alive => Some(KeeperInput::HolderAlive(holder.id)),
+                                Alive::Here if self.believe_alive => {
+                                    Some(KeeperInput::HolderAlive(holder.id))
+                                }
                                 Alive::Here | Alive::CannotTell => None,
                             };
                         }
