@@ -666,7 +666,7 @@ impl Keeper {
             // A look while we wait, and for commands while we hold.
             Status::Holding if self.flight.is_none() && !self.is_due(now) => self.ask(out),
             Status::Watching { .. } | Status::Looking => self.ask(out),
-            Status::Holding | Status::Watching { .. } | Status::Taking { .. } | Status::Gone => {}
+            Status::Holding | Status::Taking { .. } | Status::Gone => {}
         }
         if self.flight.as_ref().is_some_and(|flight| flight.again_at.is_some_and(|at| now >= at)) {
             self.read_back(out);
