@@ -21,7 +21,14 @@ pub struct Seed {
 
 impl Seed {
     /// A service of one container, which logs to the group `/ecs/<service>` with the prefix `app`.
-    pub fn new(cluster: &str, service: &str, family: &str, container: &str, image: &str, desired: i64) -> Self {
+    pub fn new(
+        cluster: &str,
+        service: &str,
+        family: &str,
+        container: &str,
+        image: &str,
+        desired: i64,
+    ) -> Self {
         let seed = Self {
             cluster: cluster.to_owned(),
             service: service.to_owned(),

@@ -160,7 +160,8 @@ mod tests {
     fn forms_are_decoded_and_garbage_is_not_fatal() {
         assert_eq!(decode("a%20b+c%2"), "a b c%2");
         assert_eq!(decode("%zz%"), "%zz%");
-        let request = WireRequest { target: None, authorization: None, query: None, body: vec![0xff, b'=', b'&'] };
+        let request =
+            WireRequest { target: None, authorization: None, query: None, body: vec![0xff, b'=', b'&'] };
         assert_eq!(parse(&request).map(|_| ()).map_err(|a| a.status), Err(400));
         let request = WireRequest {
             target: Some("AmazonEC2ContainerServiceV20141113.ListTasks".to_owned()),
