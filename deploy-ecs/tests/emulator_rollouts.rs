@@ -149,7 +149,7 @@ async fn tasks_say_why_they_stopped() {
         assert!(task.stopped_reason().unwrap().starts_with(reason), "{tag}: {:?}", task.stopped_reason());
         assert_eq!(task.containers()[0].exit_code(), exit, "{tag}");
         let now = service(&client).await;
-        assert_eq!(now.running_count() >= 2, true, "{tag}: the old tasks still serve");
+        assert!(now.running_count() >= 2, "{tag}: the old tasks still serve");
         let unhealthy =
             now.events().iter().any(|e| e.message().unwrap().contains("is unhealthy in (target-group"));
         assert_eq!(unhealthy, tag == "unhealthy", "{tag}");

@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::behaviour::Behaviour;
+use super::cause::Cause;
 use super::ecs::{arn_of, cluster, cluster_name, missing, service, set_tags, tags_of};
 use super::ecs_definitions;
 use super::ecs_services::images;
 use super::error::ApiError;
-use super::lifecycle::{self, Cause, Launch};
+use super::lifecycle::{self, Launch};
 use super::params::{Params, last_part, listed, page};
 use super::scheduler;
 use super::world::World;

@@ -15,6 +15,7 @@
 
 mod behaviour;
 mod calls;
+mod cause;
 mod config;
 mod core;
 mod ecr;

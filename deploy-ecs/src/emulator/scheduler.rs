@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::behaviour::Behaviour;
+use super::cause::{self, Cause};
 use super::core::{Core, Step, Timer};
-use super::lifecycle::{self, Cause, Launch};
+use super::lifecycle::{self, Launch};
 use super::params::{count, int_at};
 use super::rollout;
 use super::state::{Cluster, Deployment, Event, Rollout, Service, ServiceStatus, TargetCheck, Task};
@@ -177,20 +178,22 @@ fn retire(core: &mut Core, cluster: &mut Cluster, service: &mut Service) {
     let mut healthy = count(of(cluster, service).filter(|t| t.wanted && t.healthy).count());
     let own = count(of(cluster, service).filter(|t| t.wanted && belongs(t, &primary)).count());
     let mut missing = (service.desired - own).max(0);
-    let mut old: Vec<(bool, i64, String)> = of(cluster, service)
+    let mut old: Vec<(bool, bool, i64, String)> = of(cluster, service)
         .filter(|t| t.wanted && !belongs(t, &primary))
-        .map(|t| (t.healthy, t.created_at, t.id.clone()))
+        .map(|t| (t.running(), t.healthy, t.created_at, t.id.clone()))
         .collect();
     old.sort();
     let mut stopping = Vec::new();
     if !primary.stalled {
-        for (is_healthy, _, id) in old {
-            // A healthy one goes only if enough stay; below `desired` only to make room for a new one.
+        for (running, is_healthy, _, id) in old {
+            // One that runs goes only if enough healthy ones stay; below `desired` only to make room for a new
+            // one. It serves even before it counts as healthy; one that does not run yet is of no use.
             let room = missing > 0 && live >= most;
-            if is_healthy && healthy <= service.desired.max(fewest) && !(room && healthy > fewest) {
+            let stay = healthy - i64::from(is_healthy);
+            if running && stay < service.desired.max(fewest) && !(room && stay >= fewest) {
                 continue;
             }
-            healthy -= i64::from(is_healthy);
+            healthy = stay;
             live -= 1;
             if room {
                 missing -= 1;
@@ -278,7 +281,7 @@ fn apply(core: &mut Core, task: &mut Task, mut owner: Option<&mut Service>, step
     match step {
         Step::Fail => {
             lifecycle::last_words(core, task);
-            let cause = lifecycle::own_cause(core, task);
+            let cause = cause::own_cause(core, task);
             let counts = !task.healthy && cause.blames_release();
             task.failed = counts;
             lifecycle::stop(core, task, cause);
