@@ -1,0 +1,159 @@
+//! The control plane: a pure, synchronous value. Time is told to it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::behaviour::Behaviour;
+use super::config::Config;
+use super::core::{Core, Timer};
+use super::error::ApiError;
+use super::params::Params;
+use super::state::Cluster;
+use super::{ecs, scheduler};
+
+/// A service of AWS that the emulator plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Api {
+    /// Amazon ECS.
+    Ecs,
+    /// Amazon ECR.
+    Ecr,
+    /// CloudWatch Logs.
+    Logs,
+    /// AWS STS.
+    Sts,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LateCall {
+    api: Api,
+    action: String,
+    body: Value,
+}
+
+/// The account: clusters, services, tasks, images, logs, and everything that is going to happen to them.
+///
+/// It does nothing by itself: [`World::advance`] lets time pass, [`World::call`] is a request that arrives. The
+/// same seed, calls and times give the same answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct World {
+    pub(super) core: Core,
+    pub(super) clusters: BTreeMap<String, Cluster>,
+    late: BTreeMap<u64, LateCall>,
+    late_calls: u64,
+}
+
+impl World {
+    /// An empty account.
+    pub fn new(config: Config) -> Self {
+        Self { core: Core::new(config), clusters: BTreeMap::new(), late: BTreeMap::new(), late_calls: 0 }
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// What it was made with, to be changed: later events follow the change.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.core.config
+    }
+
+    /// The time of the last event or call, in milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.core.now
+    }
+
+    /// When something happens next, if anything does.
+    pub fn next_event_ms(&self) -> Option<i64> {
+        self.core.next_timer()
+    }
+
+    /// Lets everything happen that is due until `now_ms`, in its order. Time never goes back: an earlier time
+    /// than the last one changes nothing.
+    pub fn advance(&mut self, now_ms: i64) {
+        while let Some(timer) = self.core.take_due(now_ms) {
+            match timer {
+                Timer::Task { cluster, task, generation, step } => {
+                    if let Some(cluster) = self.clusters.get_mut(&cluster) {
+                        scheduler::task_step(&mut self.core, cluster, &task, generation, step);
+                    }
+                }
+                Timer::Service { cluster, service } => {
+                    if let Some(cluster) = self.clusters.get_mut(&cluster) {
+                        scheduler::fire(&mut self.core, cluster, &service);
+                    }
+                }
+                Timer::Late { call } => {
+                    if let Some(call) = self.late.remove(&call) {
+                        // Nobody waits for the answer; an error of it is as lost as a success.
+                        drop(self.apply(call.api, &call.action, &call.body));
+                    }
+                }
+            }
+        }
+        self.core.now = self.core.now.max(now_ms);
+    }
+
+    /// A request arrives at `now_ms`.
+    ///
+    /// # Errors
+    /// What AWS answers to a request that it refuses; throttling is one of those.
+    pub fn call(&mut self, now_ms: i64, api: Api, action: &str, body: &Value) -> Result<Value, ApiError> {
+        self.advance(now_ms);
+        if api == Api::Ecs && self.core.config.throttling && !self.core.buckets.take(action, self.core.now) {
+            return Err(ApiError::throttled());
+        }
+        self.apply(api, action, body)
+    }
+
+    /// A request that is on its way at `now_ms` and arrives `after_ms` later.
+    pub fn call_late(&mut self, now_ms: i64, after_ms: i64, api: Api, action: &str, body: &Value) {
+        self.advance(now_ms);
+        self.late_calls += 1;
+        let call = self.late_calls;
+        self.late.insert(call, LateCall { api, action: action.to_owned(), body: body.clone() });
+        self.core.set_timer(self.core.now + after_ms.max(0), Timer::Late { call });
+    }
+
+    fn apply(&mut self, api: Api, action: &str, body: &Value) -> Result<Value, ApiError> {
+        let params = Params::new(body)?;
+        let core = &mut self.core;
+        match api {
+            Api::Ecs => ecs::call(self, action, params),
+            Api::Ecr => core.registry.call(&core.config, core.now, action, params),
+            Api::Logs => core.logs.call(&core.config, action, params),
+            Api::Sts if action == "GetCallerIdentity" => Ok(json!({
+                "Arn": core.config.caller_arn(), "UserId": "AIDAEMULATEDUSER00000", "Account": core.config.account,
+            })),
+            Api::Sts => Err(ApiError::client("InvalidAction", format!("Could not find operation {action}"))),
+        }
+    }
+
+    /// Puts an image under a tag of one of the account's repositories, behaving as told. Returns its digest.
+    pub fn put_image(&mut self, repository: &str, tag: &str, behaviour: Behaviour) -> String {
+        self.core.registry.put_behaving(self.core.now, repository, tag, behaviour)
+    }
+
+    /// The digest under a tag, if there is such an image.
+    pub fn image_digest(&mut self, repository: &str, tag: &str) -> Option<String> {
+        self.core.registry.by_tag(self.core.now, repository, tag).map(|(digest, _)| digest)
+    }
+
+    /// Everything, as JSON that [`World::restore`] reads.
+    pub fn snapshot(&self) -> Value {
+        // Serialising plain data into a value cannot fail: all its map keys are strings or numbers.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// The world of a snapshot.
+    ///
+    /// # Errors
+    /// If the value is not a snapshot.
+    pub fn restore(snapshot: Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(snapshot)
+    }
+}
