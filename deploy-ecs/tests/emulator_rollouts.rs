@@ -204,7 +204,11 @@ async fn a_second_update_supersedes_the_first() {
     assert_eq!(now.deployments().len(), 3);
     let superseded = now.deployments().iter().find(|d| d.id() == first.id()).unwrap();
     assert_eq!(superseded.status(), Some("ACTIVE"));
-    let (after, _) = until(&client, 120, |s| s.deployments().len() == 1).await;
+    let (after, _) = until(&client, 120, |s| {
+        assert!(s.running_count() >= 2, "fewer than the minimum run: {:?}", s.events().first());
+        s.deployments().len() == 1
+    })
+    .await;
     assert_eq!(primary(&after).id(), second.id());
     let listed = client.list_service_deployments().cluster("prod").service("chat").send().await.unwrap();
     let statuses: Vec<&str> =

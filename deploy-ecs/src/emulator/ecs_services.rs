@@ -162,7 +162,7 @@ pub(super) fn update(world: &mut World, params: Params<'_>) -> Result<Value, Api
     let found = world.clusters.get_mut(&key).and_then(|c| c.services.get_mut(&name));
     let service = found.ok_or_else(ApiError::service_not_found)?;
     if stale_ms > 0 {
-        service.stale = Some((core.now + stale_ms, before));
+        service.stale = Some((core.now.saturating_add(stale_ms), before));
     }
     service.settings = settings;
     service.task_definition = definition.arn;

@@ -71,7 +71,7 @@ impl Emulator {
     /// Lets so many milliseconds of the emulator's time pass at once.
     pub fn skip_ms(&self, ms: i64) {
         let mut inner = self.lock();
-        inner.epoch_ms += ms.max(0);
+        inner.epoch_ms = inner.epoch_ms.saturating_add(ms.max(0));
         let now = inner.now_ms();
         inner.world.advance(now);
     }

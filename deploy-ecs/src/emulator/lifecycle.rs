@@ -121,7 +121,7 @@ fn set(core: &mut Core, task: &Task, after: i64, step: Step) {
         generation: task.generation,
         step,
     };
-    core.set_timer(core.now + after.max(0), timer);
+    core.set_timer(core.now.saturating_add(after.max(0)), timer);
 }
 
 /// Everything that a task does by itself, as offsets from its start.
@@ -138,7 +138,11 @@ fn start_script(core: &mut Core, task: &Task, t: &Timings) -> Vec<(i64, Step)> {
         Behaviour::BadCmd => script.extend([(pulled, Step::Activating), (running, Step::Fail)]),
         _ => {
             script.extend([(pulled, Step::Activating), (running, Step::Running)]);
-            script.extend(running_script(task, t).into_iter().map(|(after, step)| (running + after, step)));
+            script.extend(
+                running_script(task, t)
+                    .into_iter()
+                    .map(|(after, step)| (running.saturating_add(after), step)),
+            );
         }
     }
     script
@@ -162,7 +166,11 @@ fn running_script(task: &Task, t: &Timings) -> Vec<(i64, Step)> {
                 let seen = t.elb_interval_ms * t.elb_unhealthy;
                 (seen, seen.max(c.grace_ms) + t.elb_interval_ms / 2)
             });
-            let container = task.checks.container.as_ref().map(|c| c.start_ms + c.interval_ms * c.retries);
+            let container = task
+                .checks
+                .container
+                .as_ref()
+                .map(|c| c.start_ms.saturating_add(c.interval_ms.saturating_mul(c.retries)));
             let mut script: Vec<(i64, Step)> =
                 target.iter().map(|(seen, _)| (*seen, Step::TargetUnhealthy)).collect();
             match target.map(|(_, killed)| killed).into_iter().chain(container).min() {

@@ -83,9 +83,10 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The number inside nested objects, such as `deploymentConfiguration` / `maximumPercent`.
+/// The number inside nested objects, such as `deploymentConfiguration` / `maximumPercent`. No number of the API is
+/// larger than a thousand million, or negative: within that, sums and products of two of them stay in range.
 pub(super) fn int_at(value: &Value, pointer: &str) -> Option<i64> {
-    value.pointer(pointer).and_then(Value::as_i64)
+    value.pointer(pointer).and_then(Value::as_i64).map(|n| n.clamp(0, 1_000_000_000))
 }
 
 /// The part of an ARN or path after its last slash: how ECS lets names and ARNs be used alike.

@@ -17,7 +17,7 @@ const EVENTS: usize = 100;
 
 /// Looks at a service again after `after` milliseconds, or earlier if that is already planned.
 pub(super) fn wake(core: &mut Core, service: &mut Service, after: i64) {
-    let at = core.now + after.max(0);
+    let at = core.now.saturating_add(after.max(0));
     if service.wake.is_some_and(|planned| planned <= at) {
         return;
     }
@@ -160,13 +160,16 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
     );
 }
 
+fn settings_int(service: &Service, key: &str) -> i64 {
+    service.settings.get(key).and_then(|v| int_at(v, "")).unwrap_or(0)
+}
+
 fn target_check(service: &Service) -> Option<TargetCheck> {
     let balancer = service.settings.get("loadBalancers")?.as_array()?.first()?;
     Some(TargetCheck {
         group: balancer.get("targetGroupArn")?.as_str()?.to_owned(),
         port: int_at(balancer, "/containerPort").unwrap_or(80),
-        grace_ms: service.settings.get("healthCheckGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0)
-            * 1000,
+        grace_ms: settings_int(service, "healthCheckGracePeriodSeconds") * 1000,
     })
 }
 
@@ -324,7 +327,7 @@ fn failed_task(core: &mut Core, service: &mut Service, number: &str) {
     if let Some(deployment) = service.deployments.iter_mut().find(|d| d.number == number) {
         deployment.streak += 1;
         streak = deployment.streak;
-        deployment.next_launch_at = now + core.config.timings.backoff_ms(streak);
+        deployment.next_launch_at = now.saturating_add(core.config.timings.backoff_ms(streak));
     }
     if streak == IMPAIRED_AFTER {
         say(

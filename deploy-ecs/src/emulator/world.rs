@@ -116,7 +116,7 @@ impl World {
         self.late_calls += 1;
         let call = self.late_calls;
         self.late.insert(call, LateCall { api, action: action.to_owned(), body: body.clone() });
-        self.core.set_timer(self.core.now + after_ms.max(0), Timer::Late { call });
+        self.core.set_timer(self.core.now.saturating_add(after_ms.max(0)), Timer::Late { call });
     }
 
     fn apply(&mut self, api: Api, action: &str, body: &Value) -> Result<Value, ApiError> {
