@@ -40,6 +40,17 @@ impl Ecs {
         Self { aws }
     }
 
+    /// To an emulator in this process, in its region, on this clock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the emulator has no region.
+    #[cfg(feature = "emulator")]
+    pub fn emulated(emulator: &crate::emulator::Emulator, clock: Arc<dyn Clock>) -> Result<Self> {
+        let region = emulator.with(|world| world.config().region.clone());
+        // Nothing is looked up: the HTTP client ends in the emulator.
+        Ok(Self::on(Aws::in_process(emulator.http_client(), "http://emulator.invalid", &region, clock)?))
+    }
+
     /// The connection that is shared with other AWS platforms.
     #[must_use]
     pub fn aws(&self) -> &Aws {

@@ -17,6 +17,9 @@ use deploy_core::model::{FaultClass, Instance, Timestamp};
 /// How long after an update a look may show the service as it was before. Much more than what ECS is seen to take.
 pub(crate) const STALE_MS: u64 = 60_000;
 
+/// How many failed tasks are remembered: two decide.
+const MOST_FAULTS: usize = 50;
+
 /// What a place remembers between looks, for one deployment at a time. Losing it (a resume in another process) costs
 /// calls and old instances, nothing else.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) running: u32,
     /// When it first had pending tasks and nothing else new since.
     pub(crate) pending_since: Option<Timestamp>,
+    /// A task was started while nothing should move: until then its predecessor is looked for.
+    pub(crate) recheck_until: Option<Timestamp>,
     /// Events that were read.
     pub(crate) events: BTreeSet<String>,
     /// Tasks of it that failed, each once.
@@ -59,6 +64,9 @@ pub(crate) fn remember(tasks: &[Task], deployment: Option<&str>, memory: &mut Me
         let stopped = time(task.stopped_at()).or(time(task.stopping_at()));
         if task.started_by() != deployment || (stopped.is_some() && stopped < memory.since) {
             continue;
+        }
+        if memory.faults.len() >= MOST_FAULTS {
+            return;
         }
         if let Some((fault, instance)) = fault_of(task) {
             let arn = task.task_definition_arn().unwrap_or_default().to_owned();

@@ -13,6 +13,9 @@ use crate::{
     steps::update_service::Moved,
 };
 
+/// For how long stopped tasks are looked at after a task was started while nothing should move.
+const RECHECK_MS: u64 = 30_000;
+
 /// What a look is about, from its scope.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -108,7 +111,7 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
     }
     let new_event = events(facts, service, memory, &mut observation);
     let off = suspicious(at, ours, running, memory) || new_event || !observation.signals.is_empty();
-    let off = off || !memory.faults.is_empty();
+    let off = off || !memory.faults.is_empty() || memory.recheck_until.is_some_and(|until| at < until);
     observation.look_again_ms = look_again_ms(update_age, facts.holding, off);
     Look {
         deployment: ours.and_then(Deployment::id).map(str::to_owned),
@@ -213,11 +216,17 @@ fn given_up(ours: &Deployment) -> Signal {
 fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &mut Observation) -> bool {
     let since = facts.moved.at.or(memory.since);
     let mut news = false;
+    // What is no longer listed does not come back.
+    memory.events.retain(|id| service.events().iter().any(|event| event.id() == Some(id)));
     for event in service.events() {
         let (Some(id), Some(message)) = (event.id(), event.message()) else { continue };
         let at = event.created_at().and_then(|time| time.to_millis().ok()).map(Timestamp::from_millis);
         if since.is_none() || at < since {
             continue;
+        }
+        if facts.holding && message.contains(" has started ") && memory.events.insert(id.to_owned()) {
+            // A task that ends and is replaced between two looks shows in no count: the replacing is told for free.
+            memory.recheck_until = Some(observation.at.plus_ms(RECHECK_MS));
         }
         let Some(signal) = event_signal(message) else { continue };
         news |= memory.events.insert(id.to_owned());
