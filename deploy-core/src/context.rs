@@ -65,6 +65,8 @@ impl Secrets for LocalSecrets {
 /// An effect as a step asks for it; the machine answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
+    /// The driver's number for the question; the answer carries it.
+    pub id: u64,
     /// The step.
     pub step: StepId,
     /// The attempt that asks: answers to an older attempt are refused.
@@ -400,6 +402,7 @@ impl Effect<'_> {
         let inner = &*self.cx.0;
         let hash = inner.key.of(&(&self.key, sending, &self.change, &self.sealed, &self.to));
         let ask = Ask {
+            id: 0,
             step: inner.step.clone(),
             attempt: inner.attempt,
             key: self.key,

@@ -5,16 +5,25 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod context;
+mod driver;
 pub mod error;
 pub mod event;
+mod follow;
+pub mod guards;
 pub mod hash;
+mod launch;
+pub mod machine;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod model;
 pub mod observers;
 pub mod platform;
+mod rollout;
 pub mod source;
 pub mod state;
+mod target;
 
 pub use error::{BoxError, EffectState, Error, ErrorKind, Result, Retry};
 pub use platform::Platform;
+pub use rollout::{Events, Rollout};
+pub use target::{Deploy, Deployer, Request, Status, Target};

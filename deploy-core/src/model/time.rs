@@ -103,7 +103,7 @@ mod tests {
     fn it_is_written_as_rfc_3339_and_read_back() {
         let time = Timestamp::from_millis(1_795_227_187_402);
         let text = serde_json::to_string(&time).unwrap();
-        assert_eq!(text, "\"2026-11-21T01:33:07.402Z\"");
+        assert_eq!(text, "\"2026-11-21T02:13:07.402Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
         assert!(serde_json::from_str::<Timestamp>("\"yesterday\"").is_err());
     }

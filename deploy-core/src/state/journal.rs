@@ -505,7 +505,27 @@ impl From<&Error> for ErrorRecord {
 }
 
 impl ErrorRecord {
-    /// The error of a step that was denied.
+    /// The error again, as far as it is kept.
+    #[must_use]
+    pub fn to_error(&self) -> Error {
+        use crate::error::Retry;
+        let kinds = [
+            ErrorKind::Interrupted,
+            ErrorKind::LeaseLost,
+            ErrorKind::Conflict,
+            ErrorKind::JournalMismatch,
+            ErrorKind::Busy,
+        ];
+        let kind = kinds.into_iter().find(|kind| self.is_kind(*kind)).unwrap_or(ErrorKind::Unexpected);
+        let retry = match (self.again, self.after_ms) {
+            (false, _) => Retry::Never,
+            (true, 0) => Retry::Always,
+            (true, wait) => Retry::After(std::time::Duration::from_millis(wait)),
+        };
+        Error::new(kind, &self.text).retry_as(retry).effect_as(EffectState::NotApplied)
+    }
+
+    /// Whether the error was of this kind.
     #[must_use]
     pub fn is_kind(&self, kind: ErrorKind) -> bool {
         self.kind == format!("{kind:?}")

@@ -2,6 +2,10 @@
 
 pub mod head;
 pub mod journal;
+pub(crate) mod keeper;
+pub mod process;
+pub(crate) mod records;
+pub(crate) mod session;
 mod store;
 pub mod stores;
 

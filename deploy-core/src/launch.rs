@@ -1,0 +1,407 @@
+//! From a plan to a running driver: taking the lease, the first entries, the tasks.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    driver::{Driver, DriverSetting, ToDriver, begun},
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    machine::Machine,
+    model::{Cause, Claim, Ended, Fence, Outcome, Plan, RolloutId, Serving, Side, Snapshot},
+    rollout::{Ending, EventLog, Rollout, Via},
+    state::{
+        Expect, Wrote,
+        head::{Head, Pin, TargetRecord},
+        journal::{DriverHow, Entry, Fact},
+        keeper::{Keeper, KeeperAction, Want},
+        session::{Session, ToKeeper},
+    },
+    target::Target,
+};
+
+/// What became of the wish for a lease.
+pub(crate) enum Lease {
+    Held(Box<Held>),
+    /// A living holder has it.
+    Busy(Box<Head>),
+    /// A rollout is unfinished.
+    Unfinished(Box<Head>),
+    /// There is nothing to resume.
+    Nothing,
+}
+
+pub(crate) struct Held {
+    pub(crate) fence: Fence,
+    pub(crate) previous: Option<String>,
+    pub(crate) how: DriverHow,
+    pub(crate) head: Box<Head>,
+    pub(crate) keeper: mpsc::UnboundedSender<ToKeeper>,
+    pub(crate) from_keeper: mpsc::UnboundedReceiver<KeeperAction>,
+    pub(crate) task: tokio::task::JoinHandle<()>,
+    pub(crate) owner: String,
+}
+
+impl Target {
+    /// Asks for the lease of the home claim, and waits for the answer (up to the patience W).
+    pub(crate) async fn lease(&self, claim: &Claim, want: Want, believe_alive: bool) -> Result<Lease> {
+        let shared = &self.deployer.0;
+        let records = self.records();
+        let me = shared.holder.clone().unwrap_or_else(|| crate::state::process::current(&*shared.random));
+        let owner = owner_words(&me);
+        let mut keeper =
+            Keeper::new(me, claim.clone(), self.name()?.clone(), want, shared.timing, shared.rules);
+        keeper.limit_tail(crate::state::head::TAIL_ENTRIES, records.store().limits().value_bytes);
+        let session = Session {
+            records,
+            claim: claim.clone(),
+            clock: Arc::clone(&shared.clock),
+            random: Arc::clone(&shared.random),
+            liveness: Arc::clone(&shared.liveness),
+            store_call: Duration::from_millis(shared.timing.store_call_ms),
+            believe_alive,
+        };
+        let (to_keeper, from_driver) = mpsc::unbounded_channel();
+        let (to_driver, mut from_keeper) = mpsc::unbounded_channel();
+        let task = tokio::spawn(session.run(keeper, from_driver, to_driver));
+        loop {
+            match from_keeper.recv().await {
+                Some(KeeperAction::Taken { fence, previous, how, head }) => {
+                    let previous = previous.as_ref().map(owner_words);
+                    let held =
+                        Held { fence, previous, how, head, keeper: to_keeper, from_keeper, task, owner };
+                    return Ok(Lease::Held(Box::new(held)));
+                }
+                Some(KeeperAction::Busy(head)) => return Ok(Lease::Busy(head)),
+                Some(KeeperAction::Unfinished(head)) => return Ok(Lease::Unfinished(head)),
+                Some(KeeperAction::Nothing) => return Ok(Lease::Nothing),
+                Some(_) => {}
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        "the lease cannot be taken: the store does not answer",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Starts a new rollout of a plan.
+    pub(crate) async fn launch(&self, plan: Plan, now: &Snapshot, reason: Option<String>) -> Result<Rollout> {
+        plan.check()?;
+        let shared = &self.deployer.0;
+        let records = self.records();
+        let name = self.name()?.clone();
+        let home = plan.claims[0].clone();
+        let rollout = RolloutId::make(shared.clock.now(), shared.random.next());
+        let pin = match self.pin_or_stop(&home, now).await? {
+            Ok(pin) => pin,
+            Err(text) => return Ok(self.refused(&plan, rollout, "identity", text, now, &[])),
+        };
+        let plan_object = records.put_object(&plan).await?;
+        let started = Fact::Started {
+            from: plan.base.clone(),
+            to: plan.to.clone(),
+            plan: plan.approval_hash(),
+            plan_object: plan_object.clone(),
+            actor: shared.actor.clone(),
+            reason,
+            platform: plan.platform.clone(),
+            rollback: plan.goal.is_rollback(),
+        };
+        let entries = vec![Entry::new(1, shared.clock.now(), rollout.clone(), started)];
+        let fence_above = self.highest_fence(&plan.claims[1..]).await?;
+        let want = Want::Begin {
+            rollout: rollout.clone(),
+            plan: plan_object,
+            entries: entries.clone(),
+            fence_above,
+        };
+        let held = match self.lease(&home, want, true).await? {
+            Lease::Held(held) => held,
+            Lease::Busy(head) => {
+                let who = head.holder.as_ref().map_or_else(|| "somebody".into(), owner_words);
+                let text = format!("deploy {} of {name} is running ({who})", short(&head));
+                let next = [format!("status {name}"), format!("abort {name}")];
+                return Ok(self.refused(&plan, rollout, "unfinished", text, now, &next));
+            }
+            Lease::Unfinished(head) => {
+                let text = format!("deploy {} of {name} is unfinished, and nobody runs it", short(&head));
+                let next = [format!("resume {name}"), format!("abort {name}")];
+                return Ok(self.refused(&plan, rollout, "unfinished", text, now, &next));
+            }
+            Lease::Nothing => return Err(Error::new(ErrorKind::Unexpected, "the keeper gave no answer")),
+        };
+        if let Some(text) = self.take_other_claims(&plan, &rollout, held.fence).await? {
+            // Nothing was changed: the journal says so, and the home claim is given back.
+            let refused = self.refused(&plan, rollout, "unfinished", text, now, &[]);
+            let entries = refused.log.entries_from(2);
+            let _ = held.keeper.send(ToKeeper::Append { entries, token: None });
+            let _ = held.keeper.send(ToKeeper::Release { keep_claim: false });
+            let _ = held.task.await;
+            return Ok(refused);
+        }
+        let plan = Arc::new(plan);
+        let mut machine = Machine::with_rules(Arc::clone(&plan), rollout, shared.timing, shared.rules);
+        machine.replay(&entries)?;
+        self.drive(plan, machine, *held, entries, pin, 0, crate::platform::Versions::default()).await
+    }
+
+    /// Spawns the driver of a rollout whose lease is held.
+    #[expect(clippy::too_many_arguments, reason = "this is the one place where all parts of a driver meet")]
+    pub(crate) async fn drive(
+        &self,
+        plan: Arc<Plan>,
+        machine: Machine,
+        held: Held,
+        stored: Vec<Entry>,
+        pin: Option<Pin>,
+        quiet_ms: u64,
+        versions: crate::platform::Versions,
+    ) -> Result<Rollout> {
+        let shared = &self.deployer.0;
+        let records = self.records();
+        let key = records.store_key(&*shared.random).await?;
+        let id = held.head.claim.clone().unwrap_or_else(|| RolloutId::from(""));
+        let log = EventLog::new();
+        let setting = DriverSetting {
+            place: Arc::clone(&self.place),
+            plan: Arc::clone(&plan),
+            rollout: id.clone(),
+            clock: Arc::clone(&shared.clock),
+            secrets: Arc::clone(&shared.secrets),
+            guards: self.guards(),
+            overrides: Arc::clone(&self.overrides),
+            source: self.source.clone(),
+            pin,
+            head: Arc::new((*held.head).clone()),
+            key,
+            timing: shared.timing,
+            log: log.clone(),
+            versions,
+            stored,
+            check_clock: shared.rules.permit_clock,
+        };
+        let (to_driver, from_handle) = mpsc::unbounded_channel::<ToDriver>();
+        let (tell, ending) = watch::channel(None);
+        let begun = begun(held.fence, held.owner, held.previous, held.how, quiet_ms);
+        let driver = Driver::new(setting, machine, held.keeper);
+        let others: Vec<Claim> = plan.claims[1..].to_vec();
+        let (target, events, rollout) = (self.clone(), log.clone(), id.clone());
+        let keeper = KeeperTask(held.task);
+        let task = tokio::spawn(async move {
+            let _keeper = keeper;
+            let ended = driver.run(begun, held.from_keeper, from_handle).await;
+            if matches!(ended, Ending::Ended(_)) {
+                target.give_other_claims_back(&others, &rollout).await;
+            }
+            let _ = tell.send(Some(Arc::new(ended)));
+            events.close();
+        });
+        Ok(Rollout {
+            id,
+            target: self.name()?.clone(),
+            log,
+            via: Via::Driver(to_driver),
+            ending,
+            actor: shared.actor.clone(),
+            task: Some(Arc::new(task.abort_handle())),
+        })
+    }
+
+    /// The pin, made on the first use; or why this place cannot be the target's.
+    async fn pin_or_stop(&self, home: &Claim, now: &Snapshot) -> Result<Result<Option<Pin>, String>> {
+        let records = self.records();
+        let name = self.name()?;
+        for _ in 0..5 {
+            if let Some((version, mut record)) = records.target(name).await? {
+                if record.home != *home && record.pin.identity == now.identity {
+                    record.home = home.clone();
+                    let _ = records.write_target(&record, Expect::Is(version)).await?;
+                }
+                return Ok(Ok(Some(record.pin)));
+            }
+            if let Some((_, head)) = records.head(home).await? {
+                if head.target != *name {
+                    return Ok(Err(format!("{home} belongs to {}, not to {name}", head.target)));
+                }
+            }
+            let shared = &self.deployer.0;
+            let record = TargetRecord::new(
+                name.clone(),
+                home.clone(),
+                now.identity.clone(),
+                shared.clock.now(),
+                shared.actor.clone(),
+            );
+            match records.write_target(&record, Expect::Absent).await {
+                Ok(Wrote::Stored(_)) => return Ok(Ok(Some(record.pin))),
+                Ok(Wrote::Conflict) | Err(_) => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Store, format!("the record of {name} can be neither read nor written")))
+    }
+
+    async fn highest_fence(&self, claims: &[Claim]) -> Result<Fence> {
+        let mut highest = Fence(0);
+        for claim in claims {
+            if let Some((_, head)) = self.records().head(claim).await? {
+                highest = highest.max(head.fence);
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Points the other claims at home; says why not, if one belongs to another unfinished rollout.
+    async fn take_other_claims(
+        &self,
+        plan: &Plan,
+        rollout: &RolloutId,
+        fence: Fence,
+    ) -> Result<Option<String>> {
+        let records = self.records();
+        let home = &plan.claims[0];
+        for (index, claim) in plan.claims.iter().enumerate().skip(1) {
+            let taken = self.point_claim(claim, home, rollout, fence).await?;
+            if let Some(other) = taken {
+                self.give_other_claims_back(&plan.claims[1..index], rollout).await;
+                let _ = records;
+                return Ok(Some(format!("{claim} is taken by deploy {other}")));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn point_claim(
+        &self,
+        claim: &Claim,
+        home: &Claim,
+        rollout: &RolloutId,
+        fence: Fence,
+    ) -> Result<Option<RolloutId>> {
+        let records = self.records();
+        for _ in 0..20 {
+            let found = records.head(claim).await?;
+            let (expect, mut head) = match found {
+                None => (Expect::Absent, Head::first(claim.clone(), self.name()?.clone())),
+                Some((version, head)) => (Expect::Is(version), head),
+            };
+            match (&head.claim, &head.home) {
+                (Some(other), _) if other == rollout && head.fence == fence => return Ok(None),
+                (Some(other), Some(its_home)) if other != rollout => {
+                    // The pointer is stale if its home no longer has that rollout.
+                    let there = records.head(its_home).await?;
+                    if there.is_some_and(|(_, there)| there.claim.as_ref() == Some(other)) {
+                        return Ok(Some(other.clone()));
+                    }
+                }
+                (Some(other), None) if other != rollout => return Ok(Some(other.clone())),
+                _ => {}
+            }
+            head.home = Some(home.clone());
+            head.claim = Some(rollout.clone());
+            head.fence = head.fence.max(fence);
+            head.beat += 1;
+            head.write_id = self.deployer.0.random.next();
+            // Lost, or unanswered: the next read tells.
+            let _ = records.store().write(&records.head_key(claim), expect, head.to_bytes()).await;
+        }
+        Err(Error::new(ErrorKind::Store, format!("{claim} cannot be taken: the store does not answer")))
+    }
+
+    async fn give_other_claims_back(&self, claims: &[Claim], rollout: &RolloutId) {
+        let records = self.records();
+        for claim in claims {
+            for _ in 0..5 {
+                let Ok(Some((version, mut head))) = records.head(claim).await else { continue };
+                if head.claim.as_ref() != Some(rollout) {
+                    break;
+                }
+                head.claim = None;
+                head.write_id = self.deployer.0.random.next();
+                let _ = records
+                    .store()
+                    .write(&records.head_key(claim), Expect::Is(version), head.to_bytes())
+                    .await;
+            }
+        }
+    }
+
+    /// A rollout that was refused before it had a journal: an outcome all the same.
+    pub(crate) fn refused(
+        &self,
+        plan: &Plan,
+        rollout: RolloutId,
+        guard: &str,
+        text: String,
+        now: &Snapshot,
+        next: &[String],
+    ) -> Rollout {
+        let shared = &self.deployer.0;
+        let at = shared.clock.now();
+        let mut serving = Serving::new(Side::Old, now.at);
+        serving.commit.clone_from(&now.serving.commit);
+        serving.revision = Some(now.serving.name.clone());
+        serving.counts = now.counts;
+        let mut outcome = Outcome::new(plan.target.clone(), rollout.clone(), Ended::Refused, serving, at);
+        outcome.cause = Some(Cause::new("guard", format!("{guard}: {text}")));
+        outcome.next = next.to_vec();
+        outcome.ended_at = at;
+        let log = EventLog::new();
+        let facts = [
+            Fact::Guard({
+                let mut finding = crate::state::journal::GuardFinding::refuse(guard, text);
+                finding.next = next.to_vec();
+                finding
+            }),
+            Fact::Ended { outcome: Box::new(outcome.clone()), known_good: None },
+        ];
+        for (seq, fact) in (1..).zip(facts) {
+            let entry = Entry::new(seq, at, rollout.clone(), fact);
+            log.push(Event::of(&entry, &plan.target, crate::event::PhaseName::Guard));
+        }
+        log.close();
+        let (_tell, ending) = watch::channel(Some(Arc::new(Ending::Ended(Box::new(outcome)))));
+        Rollout {
+            id: rollout,
+            target: plan.target.clone(),
+            log,
+            via: Via::Nothing,
+            ending,
+            actor: shared.actor.clone(),
+            task: None,
+        }
+    }
+
+    /// How long a predecessor's unanswered calls may still arrive, as seen from the taking of the lease.
+    pub(crate) fn quiet_ms(&self, plan: &Plan, how: DriverHow) -> u64 {
+        let late = plan.capabilities.lateness;
+        let bound = match how {
+            // The process is gone: no signature is used any more but those that the kernel still sends.
+            DriverHow::FoundDead => late.flush_ms + if late.flush_ms == 0 { 0 } else { late.apply_ms },
+            _ => late.bound_ms(),
+        };
+        self.deployer.0.timing.quiet_ms(bound)
+    }
+}
+
+/// A keeper without its driver has nobody to keep for.
+struct KeeperTask(tokio::task::JoinHandle<()>);
+
+impl Drop for KeeperTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(crate) fn owner_words(holder: &crate::state::head::Holder) -> String {
+    match (holder.host.as_str(), holder.pid) {
+        ("", _) => holder.id.clone(),
+        (host, pid) => format!("{host} pid {pid}"),
+    }
+}
+
+fn short(head: &Head) -> String {
+    head.claim.as_ref().map_or_else(String::new, |claim| claim.short().to_owned())
+}

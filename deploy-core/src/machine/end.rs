@@ -1,0 +1,126 @@
+//! Outcomes: how it ended, what serves, what is owed.
+
+use super::{Action, Activity, Machine, Phase, Seen};
+use crate::{
+    model::{Cause, Counts, Ended, Goal, Outcome, Revision, Serving, Side, Timestamp},
+    state::journal::Fact,
+};
+
+impl Machine {
+    /// A guard says no before anything was changed.
+    pub(super) fn refuse(&mut self, cause: Cause, next: Vec<String>) {
+        self.unwatch();
+        self.end(Ended::Refused, Some(cause), None, next);
+    }
+
+    /// It ended before anything was changed.
+    pub(super) fn finish_unchanged(&mut self, ended: Ended, cause: Cause) {
+        self.unwatch();
+        self.end(ended, Some(cause), None, Vec::new());
+    }
+
+    /// It ended after something was, or may have been, changed.
+    pub(super) fn finish(&mut self, ended: Ended, needed: Option<String>) {
+        let cause = self.state.cause.clone();
+        self.end(ended, cause, needed, Vec::new());
+    }
+
+    fn end(&mut self, ended: Ended, cause: Option<Cause>, needed: Option<String>, next: Vec<String>) {
+        let (serving, revision) = self.serving();
+        let mut outcome = Outcome::new(
+            self.plan.target.clone(),
+            self.rollout.clone(),
+            ended,
+            serving,
+            self.state.started_at,
+        );
+        outcome.ended_at = self.live.now;
+        outcome.cause = cause;
+        outcome.needed = needed;
+        outcome.next = next;
+        outcome.owed.clone_from(&self.state.obligations);
+        if outcome.needed.is_none() {
+            outcome.needed = self.state.obligations.first().cloned();
+        }
+        let known_good = revision.filter(|_| outcome.is_success()).map(Box::new);
+        self.note(Fact::Ended { outcome: Box::new(outcome.clone()), known_good });
+        debug_assert_eq!(self.state.phase, Phase::Ended);
+        self.live.activity = Activity::Over;
+        self.out.push(Action::Finish(Box::new(outcome)));
+    }
+
+    /// What serves, from the newest look at each component after the last effect; and its revision, if it is one.
+    pub(super) fn serving(&self) -> (Serving, Option<Revision>) {
+        let components = self.components();
+        let seen: Vec<(&crate::model::Component, &Seen)> = components
+            .iter()
+            .filter_map(|component| self.live.last_seen.get_key_value(component))
+            .filter(|(_, seen)| seen.at >= self.last_effect())
+            .collect();
+        let oldest = seen.iter().map(|(_, seen)| seen.at).min().unwrap_or(self.live.now);
+        if seen.len() < components.len() || seen.is_empty() {
+            return (Serving::new(Side::Unknown, self.live.now), None);
+        }
+        let side_of = |(component, seen): &(&crate::model::Component, &Seen)| {
+            let new =
+                self.state.tracks.get(*component).is_some_and(|track| track.ours.contains(&seen.declared));
+            if new && !self.going_back_to(component, seen) {
+                Side::New
+            } else if self.old_of(component) == Some(&seen.declared)
+                || self.plan.base.declared.get(*component) == Some(&seen.declared)
+            {
+                Side::Old
+            } else {
+                Side::Other
+            }
+        };
+        let mut sides: Vec<Side> = seen.iter().map(side_of).collect();
+        sides.dedup();
+        let side = if let [side] = sides[..] { side } else { Side::Mixed };
+        let mut serving = Serving::new(side, oldest);
+        serving.counts = seen.iter().filter_map(|(_, seen)| seen.counts).reduce(|a, b| {
+            Counts::new(a.desired + b.desired, a.updated + b.updated, a.healthy + b.healthy, a.old + b.old)
+        });
+        let revision = match side {
+            Side::Old if matches!(self.state.phase, Phase::Back | Phase::Following | Phase::Abandoned) => {
+                self.plan.way_back.to.clone().or_else(|| Some(self.plan.base.clone()))
+            }
+            Side::Old => Some(self.plan.base.clone()),
+            Side::New => self.goal_revision(),
+            _ => None,
+        };
+        let revision = if self.plan.changes_something() || side != Side::Old {
+            revision
+        } else {
+            self.goal_revision().or(revision)
+        };
+        if let Some(revision) = &revision {
+            serving.commit.clone_from(&revision.commit);
+            serving.revision = Some(revision.name.clone());
+        }
+        (serving, revision)
+    }
+
+    fn going_back_to(&self, component: &crate::model::Component, seen: &Seen) -> bool {
+        self.going_back() && self.old_of(component) == Some(&seen.declared)
+    }
+
+    /// The goal as it really is: what the scopes of its steps said, all components together.
+    fn goal_revision(&self) -> Option<Revision> {
+        let mut revisions = self.live.goal.values();
+        let mut whole = revisions.next().cloned().or_else(|| match &self.plan.goal {
+            Goal::Restore(revision) => Some(revision.clone()),
+            _ => None,
+        })?;
+        for other in revisions {
+            whole.declared.extend(other.declared.clone());
+        }
+        Some(whole)
+    }
+
+    /// When the last effect was sent: what was seen before says nothing of what serves after it.
+    fn last_effect(&self) -> Timestamp {
+        let writes = self.state.sent.values().filter(|sent| sent.intent.to.is_some());
+        writes.map(|sent| sent.intent.signed_at).max().unwrap_or_default()
+    }
+}

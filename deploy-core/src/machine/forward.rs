@@ -1,0 +1,502 @@
+//! Forward: guards, effect steps, waiting, gates, bake.
+
+use serde_json::Value;
+
+use super::{
+    Action, Activity, AfterInspect, Inspected, Look, Machine, Phase, Seen, StepNote, Verdict, state::Why,
+};
+use crate::{
+    error::ErrorKind,
+    model::{
+        Cause, Component, Ended, FaultClass, Motion, Observation, RolledBackBy, Scope, StepId, StepKind,
+        Timestamp,
+    },
+    state::journal::{Decision, ErrorRecord, Fact, GuardResult, Sending, StepState},
+};
+
+/// How often a remedy may be run.
+const REMEDIES: u32 = 3;
+/// How long the bake may be late for want of a look that shows everything in place.
+const BAKE_LATE_MS: u64 = 600_000;
+
+impl Machine {
+    pub(super) fn next_forward(&mut self) {
+        if self.close_inherited_first() {
+            return;
+        }
+        if !self.live.inspected {
+            return self.inspect(AfterInspect::Guards);
+        }
+        let next = self.plan.steps.iter().find(|step| !self.state.done.contains(&step.id)).cloned();
+        let Some(step) = next else {
+            if self.state.paused {
+                self.live.activity = Activity::Paused;
+                return;
+            }
+            self.decide(Decision::Bake, None, Vec::new(), None);
+            return;
+        };
+        if self.state.paused && step.kind != StepKind::Await {
+            self.live.activity = Activity::Paused;
+            return;
+        }
+        let now = self.live.now;
+        let until = *self.live.deadlines.entry(step.id.clone()).or_insert(now.plus_ms(step.deadline_ms));
+        match step.kind {
+            StepKind::Effect => {
+                if let Some(open) = self.unsettled_of(&step.id) {
+                    return self.settle(open);
+                }
+                self.inspect(AfterInspect::Step(step.id));
+            }
+            StepKind::Await => self.watch(vec![Look::Toward(step.id)], until),
+            StepKind::Gate { gate, .. } => {
+                if self.state.passed.contains(&gate) && !self.live.frozen {
+                    self.finish_step(&step.id, None);
+                } else {
+                    let before = self.plan.steps.iter().take_while(|other| other.id != step.id);
+                    let last_await = before.filter(|other| other.kind == StepKind::Await).last();
+                    let looks = last_await.map(|step| Look::Toward(step.id.clone())).into_iter().collect();
+                    self.watch(looks, until);
+                }
+            }
+        }
+    }
+
+    /// Going forward waits until no call of a predecessor can arrive any more, unless each can be told now.
+    fn close_inherited_first(&mut self) -> bool {
+        let inherited: Vec<u64> = self.live.inherited.keys().copied().collect();
+        let Some(&first) = inherited.first() else { return false };
+        let tries = u64::from(self.live.settles);
+        // In turn, so that one that cannot be told does not keep the others open.
+        let index = usize::try_from(tries).unwrap_or(0) % inherited.len();
+        let id = inherited.get(index).copied().unwrap_or(first);
+        if self.live.settles < u32::try_from(inherited.len()).unwrap_or(u32::MAX) {
+            self.settle(id);
+            return true;
+        }
+        let intent = self.state.sent.get(&id).map(|sent| sent.intent.clone());
+        let bound = intent.as_ref().map_or(self.live.now, |intent| self.late_bound(intent));
+        let looks = intent.filter(|intent| intent.to.is_some()).map(|intent| Look::Toward(intent.step));
+        self.watch(looks.into_iter().collect(), bound);
+        true
+    }
+
+    fn unsettled_of(&self, step: &StepId) -> Option<u64> {
+        let compares = self.plan.capabilities.write_guard != crate::model::WriteGuard::None;
+        let mut open = self.state.open().filter(|intent| intent.step == *step);
+        open.find(|intent| compares || intent.to.is_none() && intent.sending == Sending::Once)
+            .map(|intent| intent.id)
+    }
+
+    pub(super) fn inspected(&mut self, found: Result<Box<Inspected>, ErrorRecord>) {
+        let Activity::Inspecting { then, until, .. } = self.live.activity.clone() else { return };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.is_kind(ErrorKind::LeaseLost) => return,
+            Err(error) => return self.cannot_inspect(then, until, &error),
+        };
+        for (component, declared) in &found.declared {
+            let revision = self.plan.base.declared.get(component).filter(|base| *base == declared);
+            let seen = Seen {
+                at: found.at,
+                declared: declared.clone(),
+                done: false,
+                counts: found.counts,
+                revision: revision.map(|_| self.plan.base.clone()),
+            };
+            self.live.last_seen.insert(component.clone(), seen);
+            self.close_on_sight(component, declared);
+        }
+        let first = self.state.phase == Phase::Guarding;
+        for finding in &found.findings {
+            if first || finding.result != GuardResult::Pass {
+                self.note(Fact::Guard(finding.clone()));
+            }
+        }
+        if self.state.phase != Phase::Forward && !first {
+            self.live.activity = Activity::Free;
+            return;
+        }
+        let moved =
+            found.declared.iter().find(|(component, declared)| !self.is_expected(component, declared));
+        let refusal = found.findings.iter().find(|finding| finding.result == GuardResult::Refuse);
+        self.live.activity = Activity::Free;
+        match (moved, refusal) {
+            (Some((component, _)), _) => {
+                let text = format!(
+                    "{component} declares {} now: changed since the plan was made",
+                    found.serving.name
+                );
+                self.moved_underneath(text);
+            }
+            (None, Some(finding)) if !self.state.changed() => {
+                let cause = Self::refusal(finding);
+                let next = finding.next.clone();
+                self.refuse(cause, next);
+            }
+            (None, Some(finding)) if finding.guard == "identity" => {
+                let text = finding.text.clone();
+                self.give_way(text);
+            }
+            (None, Some(finding)) => {
+                let cause = Self::refusal(finding);
+                self.go_back(cause, Why::Failed, Vec::new());
+            }
+            (None, None) => {
+                self.live.inspected = true;
+                match then {
+                    AfterInspect::Guards if first && self.plan.steps.is_empty() => {
+                        self.decide(Decision::Bake, None, Vec::new(), None);
+                    }
+                    AfterInspect::Guards if first => self.begin_first_step(),
+                    AfterInspect::Guards => {}
+                    AfterInspect::Step(step) => self.run(&step),
+                }
+            }
+        }
+    }
+
+    fn begin_first_step(&mut self) {
+        let Some(first) = self.plan.steps.first().cloned() else { return };
+        match first.kind {
+            // The inspection just made is the look right before the first mutation.
+            StepKind::Effect if !self.state.paused => {
+                let until = self.live.now.plus_ms(first.deadline_ms);
+                self.live.deadlines.insert(first.id.clone(), until);
+                self.run(&first.id);
+            }
+            _ => {
+                self.note_step(&first.id, StepState::Began, 1, StepNote::default());
+            }
+        }
+    }
+
+    fn moved_underneath(&mut self, text: String) {
+        if self.state.changed() {
+            self.give_way(text);
+        } else {
+            self.refuse(Cause::new("base", text), vec!["plan again".into()]);
+        }
+    }
+
+    fn cannot_inspect(&mut self, then: AfterInspect, until: Timestamp, error: &ErrorRecord) {
+        let now = self.live.now;
+        if error.again && now < until {
+            let again_at = Some(now.plus_ms(error.after_ms.max(2_000)));
+            self.live.activity = Activity::Inspecting { then, until, again_at };
+            return;
+        }
+        self.live.activity = Activity::Free;
+        let cause = Cause::new("blind", format!("the place cannot be inspected: {}", error.text));
+        if self.state.changed() {
+            self.go_back(cause, Why::Failed, Vec::new());
+        } else {
+            self.finish_unchanged(Ended::Failed, cause);
+        }
+    }
+
+    /// The plan's base, or what we wrote, or what we are going back to.
+    pub(super) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
+        let track = self.state.tracks.get(component);
+        self.plan.base.declared.get(component) == Some(declared)
+            || track.is_some_and(|track| track.ours.contains(declared))
+            || self.going_back() && self.old_of(component) == Some(declared)
+            // A component that did not exist when the plan was made has no base.
+            || !self.plan.base.declared.contains_key(component)
+    }
+
+    /// Runs a step (forward, remedy or undo) as its next attempt.
+    pub(super) fn run(&mut self, id: &StepId) {
+        let attempt = self.state.attempts.get(id).copied().unwrap_or(0) + 1;
+        self.note_step(id, StepState::Began, attempt, StepNote::default());
+        self.live.activity = Activity::Running { step: id.clone(), attempt, began: self.live.now };
+        self.out.push(Action::Execute { step: id.clone(), attempt });
+    }
+
+    fn finish_step(&mut self, id: &StepId, output: Option<Value>) {
+        let attempt = self.state.attempts.get(id).copied().unwrap_or(1);
+        self.note_step(id, StepState::Done, attempt, StepNote { output, ..StepNote::default() });
+        self.live.activity = Activity::Free;
+    }
+
+    pub(super) fn step_ended(&mut self, id: &StepId, attempt: u32, result: Result<Value, ErrorRecord>) {
+        match &self.live.activity {
+            Activity::Running { step, attempt: running, .. } if step == id && *running == attempt => {}
+            _ => return,
+        }
+        self.live.activity = Activity::Free;
+        self.live.settles = 0;
+        if self.plan.is_undo(id) {
+            return self.undo_ended(id, result);
+        }
+        let remedy = self.plan.remedies.iter().any(|remedy| remedy.id == *id);
+        match result {
+            Ok(_) if remedy => {}
+            Ok(output) => self.finish_step(id, Some(output)),
+            Err(_) if remedy => self.live.activity = Activity::Backoff { at: self.live.now.plus_ms(2_000) },
+            Err(_) if self.state.phase != Phase::Forward => {}
+            Err(error) => self.step_failed(id, attempt, error),
+        }
+    }
+
+    fn step_failed(&mut self, id: &StepId, attempt: u32, error: ErrorRecord) {
+        let now = self.live.now;
+        let attempts = self.plan.step(id).map_or(1, |step| step.attempts);
+        let until = self.live.deadlines.get(id).copied().unwrap_or(now);
+        let wait = error.after_ms.max(500 << attempt.min(5).saturating_sub(1));
+        let unknown = self.state.open().any(|intent| intent.step == *id);
+        let again = error.again || unknown && error.effect == "unknown";
+        if again && attempt < attempts && now.plus_ms(wait) < until {
+            self.live.activity = Activity::Backoff { at: now.plus_ms(wait) };
+            return;
+        }
+        let text = format!("step {id} failed: {}", error.text);
+        let seq = self.note_step(
+            id,
+            StepState::Failed,
+            attempt,
+            StepNote { error: Some(error), ..StepNote::default() },
+        );
+        let mut cause = Cause::fault(FaultClass::Rejected, text);
+        cause.because.push(seq);
+        if self.state.changed() {
+            self.go_back(cause, Why::Failed, vec![seq]);
+        } else {
+            self.finish_unchanged(Ended::Failed, cause);
+        }
+    }
+
+    /// A look of the current watch.
+    pub(super) fn observed(&mut self, watch: u64, scope: &Scope, seen: &Observation) {
+        if watch != self.live.watch {
+            return;
+        }
+        self.live.blind = None;
+        let component = scope.component().clone();
+        let here = scope.declared() == Some(&seen.declared);
+        let look = Seen {
+            at: seen.at,
+            declared: seen.declared.clone(),
+            done: here && seen.motion == Motion::Done,
+            counts: seen.counts,
+            revision: here.then(|| scope.revision().clone()),
+        };
+        self.live.seen.insert(component.clone(), look.clone());
+        self.live.last_seen.insert(component.clone(), look);
+        self.close_on_sight(&component, &seen.declared);
+        self.report_signals(&component, seen);
+        match self.state.phase {
+            Phase::Forward | Phase::Baking => self.observed_forward(scope, seen),
+            Phase::Back => self.observed_back(scope, seen),
+            Phase::Following => self.observed_following(scope, seen),
+            Phase::GivingWay | Phase::Abandoned => self.observed_closing(),
+            Phase::Guarding | Phase::Ended => {}
+        }
+    }
+
+    fn report_signals(&mut self, component: &Component, seen: &Observation) {
+        for signal in &seen.signals {
+            let known = (component.clone(), signal.class, signal.instances.len());
+            if signal.instances.is_empty() || !self.live.reported.insert(known) {
+                continue;
+            }
+            self.note(Fact::Fault {
+                class: signal.class,
+                blame: signal.blame,
+                permanent: signal.permanence == crate::model::Permanence::Permanent,
+                instances: signal.instances.clone(),
+                text: signal.text.clone(),
+                log: signal.log.clone(),
+                evidence: Vec::new(),
+            });
+        }
+    }
+
+    fn observed_forward(&mut self, scope: &Scope, seen: &Observation) {
+        let component = scope.component().clone();
+        if !matches!(self.live.activity, Activity::Watching { .. }) {
+            return;
+        }
+        if let Some(signal) = seen.signals.iter().find(|signal| signal.decides()) {
+            let mut cause = Cause::fault(signal.class, signal.text.clone());
+            cause.log.clone_from(&signal.log);
+            cause.because.extend(self.state.faults.last());
+            let because = cause.because.clone();
+            return self.go_back(cause, Why::Failed, because);
+        }
+        match &seen.motion {
+            Motion::Foreign { revision, by } => {
+                let what = revision.as_ref().map_or("something else", |revision| revision.short());
+                let who = by.as_ref().map_or(String::new(), |by| format!(" by {}", by.0));
+                return self.give_way(format!("{component} was set to {what}{who}"));
+            }
+            Motion::PlatformRevert { to, .. } => return self.platform_reverts(&component, to.as_ref()),
+            Motion::Progressing | Motion::Done | Motion::Waiting(_) => {}
+        }
+        if scope.declared() != Some(&seen.declared) && !self.still_on_its_way(&component, &seen.declared) {
+            return self.give_way(format!("{component} declares something that this deploy did not write"));
+        }
+        if let Some(remedy) = self.remedy_for(seen) {
+            self.unwatch();
+            return self.run(&remedy);
+        }
+        if !self.live.inherited.is_empty() || self.state.phase == Phase::Baking {
+            return;
+        }
+        let looked_for = self.live.looks.iter().find_map(|look| match look {
+            Look::Toward(step) => Some(step.clone()),
+            Look::AtGoal(_) | Look::AtOld(_) => None,
+        });
+        let Some(step) = looked_for else { return };
+        if self.state.done.contains(&step) {
+            return; // A gate looks at the step before it.
+        }
+        let at_gate = matches!(seen.motion, Motion::Waiting(_)) && self.gate_follows(&step);
+        let here = scope.declared() == Some(&seen.declared);
+        if at_gate || here && seen.motion == Motion::Done && Self::all_there(seen) {
+            self.live.goal.insert(component, scope.revision().clone());
+            self.unwatch();
+            self.finish_step(&step, None);
+        }
+    }
+
+    /// The base is still declared while our write is not answered: it may be on its way.
+    fn still_on_its_way(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
+        let ours = self.state.tracks.get(component).is_some_and(|track| track.ours.contains(declared));
+        let base = self.plan.base.declared.get(component) == Some(declared);
+        let answered = self.state.sent.values().any(|sent| {
+            sent.intent.component.as_ref() == Some(component) && sent.state == StepState::Applied
+        });
+        ours || base && !answered
+    }
+
+    fn all_there(seen: &Observation) -> bool {
+        seen.counts.is_none_or(|counts| counts.updated >= counts.desired && counts.healthy >= counts.desired)
+    }
+
+    fn gate_follows(&self, step: &StepId) -> bool {
+        let mut after = self.plan.steps.iter().skip_while(|other| other.id != *step).skip(1);
+        after.next().is_some_and(|next| matches!(next.kind, StepKind::Gate { .. }))
+    }
+
+    /// A remedy that the look calls for, if the plan has it and it was not tried too often.
+    pub(super) fn remedy_for(&self, seen: &Observation) -> Option<StepId> {
+        let remedy = seen.remedy.as_ref()?;
+        let listed = self.plan.remedies.iter().any(|step| step.id == *remedy);
+        let tried = self.state.attempts.get(remedy).copied().unwrap_or(0);
+        (listed && tried < REMEDIES).then(|| remedy.clone())
+    }
+
+    pub(super) fn next_bake(&mut self) {
+        let until = *self.live.bake_until.get_or_insert(self.live.now.plus_ms(self.plan.bake_ms));
+        let looks = self.components().into_iter().map(Look::AtGoal).collect();
+        self.out.push(Action::Judge(true));
+        self.watch(looks, until.plus_ms(BAKE_LATE_MS));
+    }
+
+    /// The bake is over when every component was seen in place after its end.
+    fn baked(&mut self) {
+        let Some(until) = self.live.bake_until else { return };
+        let components = self.components();
+        let good = components.iter().all(|component| {
+            let seen = self.live.seen.get(component);
+            seen.is_some_and(|seen| seen.done && seen.at >= until && seen.at >= self.live.closed_at)
+        });
+        if good && !self.state.paused && (!self.state.has_open() || !self.rules.open_empty) {
+            self.unwatch();
+            self.out.push(Action::Judge(false));
+            for component in components {
+                if let Some(revision) = self.live.seen.get(&component).and_then(|seen| seen.revision.clone())
+                {
+                    self.live.goal.insert(component, revision);
+                }
+            }
+            let changed = self.state.changed();
+            self.finish(Ended::Succeeded { changed }, None);
+        }
+    }
+
+    /// Called on every input while something is watched: what the newest looks and the time decide together.
+    pub(super) fn watched_long_enough(&mut self, until: Timestamp) {
+        match self.state.phase {
+            Phase::Baking => self.baked(),
+            Phase::Back => return self.back_watched(until),
+            Phase::Following => return self.following_watched(until),
+            Phase::GivingWay | Phase::Abandoned => return self.closing_watched(until),
+            Phase::Forward
+                if self.live.looks.iter().any(|look| matches!(look, Look::Toward(_)))
+                    || !self.live.inherited.is_empty() => {}
+            Phase::Forward | Phase::Guarding | Phase::Ended => {}
+        }
+        if !matches!(self.live.activity, Activity::Watching { .. }) {
+            return;
+        }
+        if self.state.phase == Phase::Forward && self.waits_for_inherited() {
+            if self.live.inherited.is_empty() {
+                self.unwatch();
+                self.live.activity = Activity::Free;
+            } else if self.live.now >= until {
+                self.live.settles = 0;
+                self.live.activity = Activity::Free;
+            }
+            return;
+        }
+        if self.live.now >= until {
+            self.late();
+        }
+    }
+
+    /// The watch was begun for the predecessor's calls, not for a step of its own.
+    fn waits_for_inherited(&self) -> bool {
+        !self.live.inspected
+    }
+
+    fn late(&mut self) {
+        let step = self.plan.steps.iter().find(|step| !self.state.done.contains(&step.id)).cloned();
+        if let (Phase::Forward, Some(step)) = (self.state.phase, &step) {
+            if let StepKind::Gate { gate, late_goes_on: true } = &step.kind {
+                if !self.live.frozen {
+                    self.decide(Decision::PassGate, Some(gate.to_string()), Vec::new(), None);
+                    self.unwatch();
+                    self.live.activity = Activity::Free;
+                }
+                return;
+            }
+        }
+        let limit = step.as_ref().map_or(0, |step| step.deadline_ms);
+        let mut text = match (self.state.phase, &step) {
+            (Phase::Forward, Some(step)) => format!("{} was not done within {} s", step.title, limit / 1000),
+            _ => "the bake could not be ended: not everything was in place".to_owned(),
+        };
+        if let Some(blind) = &self.live.blind {
+            text = format!("{text}; the last look failed: {}", blind.text);
+        }
+        self.go_back(Cause::fault(FaultClass::Stalled, text), Why::Failed, Vec::new());
+    }
+
+    pub(super) fn judged(&mut self, check: String, verdict: Verdict, text: &str, data: Value) {
+        let word = match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Inconclusive => "inconclusive",
+            Verdict::Error => "error",
+        };
+        if verdict != Verdict::Fail || !matches!(self.state.phase, Phase::Forward | Phase::Baking) {
+            return;
+        }
+        let text = format!("check {check}: {text}");
+        let seq = self.note(Fact::Check { check, verdict: word.into(), data });
+        let mut cause = Cause::fault(FaultClass::Check, text);
+        cause.because.push(seq);
+        self.go_back(cause, Why::Failed, vec![seq]);
+    }
+
+    /// Who took it back, for the outcome.
+    pub(super) fn taken_back_by(&self) -> RolledBackBy {
+        match self.state.why {
+            Why::Person => RolledBackBy::Person,
+            Why::Failed | Why::Abort => RolledBackBy::Us,
+        }
+    }
+}
