@@ -13,6 +13,7 @@ pub mod memory;
 pub mod model;
 pub mod observers;
 pub mod platform;
+pub mod report;
 pub mod source;
 pub mod state;
 
