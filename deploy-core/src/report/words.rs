@@ -58,8 +58,8 @@ pub(crate) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Rows under a heading, each column as wide as its widest cell; the last one is not padded.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows whose columns are as wide as their widest cells, so many blanks apart; lines do not end in blanks.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], gap: usize) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (at, cell) in row.iter().enumerate() {
@@ -69,7 +69,7 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(widths).map(|(cell, wide)| format!("{cell:wide$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push_str(cells.collect::<Vec<_>>().join(&" ".repeat(gap)).trim_end());
         text.push('\n');
     }
     text
@@ -114,6 +114,6 @@ mod tests {
     #[test]
     fn columns_fit_their_widest_cell_and_lines_do_not_trail_blanks() {
         let rows = [["A", "B", "C"], ["long", "", "x"], ["", "é", ""]].map(|row| row.map(String::from));
-        assert_eq!(table(&rows), "A     B  C\nlong     x\n      é\n");
+        assert_eq!(table(&rows, 2), "A     B  C\nlong     x\n      é\n");
     }
 }
