@@ -1,6 +1,7 @@
 //! Events: projected from the journal (gapless per deploy), plus live ones that are never stored.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     model::{Instance, Observation, RolloutId, StepId, TargetName, Timestamp},
@@ -104,8 +105,23 @@ pub enum EventKind {
     Log {
         /// The instance.
         instance: String,
-        /// The line.
+        /// Where in the instance: a container, a function.
+        source: Option<String>,
+        /// `stdout`, `stderr`, or the platform's name of the stream.
+        stream: Option<String>,
+        /// The line, scrubbed.
         line: String,
+        /// Whether the line was longer.
+        cut: bool,
+    },
+    /// A judgement that nothing rests on (live); one that a decision rests on is a [`Fact::Check`].
+    Check {
+        /// The check.
+        check: String,
+        /// `pass`, `fail`, `inconclusive`, `error`.
+        verdict: String,
+        /// Numbers, as the check gives them.
+        data: Value,
     },
 }
 
@@ -141,6 +157,18 @@ impl Event {
         }
     }
 
+    /// A live event: it is never stored and has no number.
+    #[must_use]
+    pub fn live(
+        at: Timestamp,
+        deploy: &RolloutId,
+        target: &TargetName,
+        phase: PhaseName,
+        kind: EventKind,
+    ) -> Self {
+        Self { seq: None, at, deploy: deploy.clone(), target: target.clone(), phase, kind }
+    }
+
     /// The stable type word.
     #[must_use]
     pub fn type_word(&self) -> &'static str {
@@ -148,6 +176,7 @@ impl Event {
             EventKind::Progress { .. } => "progress",
             EventKind::Instance(_) => "instance",
             EventKind::Log { .. } => "log",
+            EventKind::Check { .. } => "check",
             EventKind::Fact(fact) => match **fact {
                 Fact::Started { .. } => "started",
                 Fact::Guard(_) => "guard",

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod model;
 pub mod observers;
 pub mod platform;
+pub mod report;
 mod rollout;
 pub mod source;
 pub mod state;
