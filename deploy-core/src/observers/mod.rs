@@ -36,6 +36,12 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     fn see(&self, event: &Event);
 }
 
+impl Observer for Box<dyn Observer> {
+    fn see(&self, event: &Event) {
+        (**self).see(event);
+    }
+}
+
 /// What people watch: [`Terminal`] where standard error is one (and the feature `terminal` is on), else
 /// [`PlainLines`] on standard error.
 #[must_use]
