@@ -23,7 +23,7 @@ use crate::{
     guards::{self, Guard, GuardContext},
     hash::StoreKey,
     machine::{Action, EffectEnd, Input, Inspected, Look, Machine, Timing},
-    model::{Component, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
+    model::{Component, Motion, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
     platform::{Platform, Settled, Versions},
     rollout::{Ending, EventLog},
     source::Source,
@@ -404,7 +404,14 @@ impl Driver {
         self.inputs.push_back(input);
     }
 
-    fn progress(&mut self, seen: Observation) {
+    fn progress(&mut self, mut seen: Observation) {
+        if matches!(seen.motion, Motion::Foreign { .. })
+            && self.machine.going_back()
+            && self.machine.is_expected(&seen.component, &seen.declared)
+        {
+            // The platform calls it foreign because it is not the old revision; it is our own new one.
+            seen.motion = Motion::Progressing;
+        }
         let scope = self.stages.get(&seen.component);
         let revision = scope.map_or_else(String::new, |scope| scope.revision().name.clone());
         let kind = EventKind::Progress {
@@ -425,7 +432,12 @@ impl Driver {
             phase: self.phase,
             kind,
         };
-        self.set.log.push(event);
+        // Behind the journaled events that came first: those wait until they are stored.
+        if self.unstored.is_empty() {
+            self.set.log.push(event);
+        } else {
+            self.unstored.push_back((event, self.appended));
+        }
     }
 
     fn keeper_told(&mut self, told: KeeperAction) -> Option<Ending> {

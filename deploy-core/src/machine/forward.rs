@@ -202,7 +202,7 @@ impl Machine {
     }
 
     /// The plan's base, or what we wrote, or what we are going back to.
-    pub(super) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
+    pub(crate) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
         let track = self.state.tracks.get(component);
         self.plan.base.declared.get(component) == Some(declared)
             || track.is_some_and(|track| track.ours.contains(declared))

@@ -7,8 +7,26 @@ use crate::{
     state::journal::{Decision, Fact},
 };
 
-/// So many log lines, of which so many are shown: the last ones say what went wrong.
+/// So many log lines are shown.
 const LOG_LINES: usize = 3;
+/// An instance's id is shown this short where it is a long hexadecimal number.
+const ID: usize = 6;
+
+/// The lines that say what went wrong: from the first one that calls itself an error, else the last ones.
+fn telling(log: Vec<String>) -> Vec<String> {
+    let words = ["error", "panic", "exception", "fatal"];
+    let tells = |line: &String| {
+        let line = line.to_lowercase();
+        words.iter().any(|word| line.contains(word))
+    };
+    let from = log.iter().position(tells).unwrap_or(log.len().saturating_sub(LOG_LINES));
+    log.into_iter().skip(from).take(LOG_LINES).collect()
+}
+
+fn short_id(id: &str) -> &str {
+    let long_number = id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if long_number { &id[..ID] } else { id }
+}
 
 #[derive(Debug, Clone)]
 struct Fault {
@@ -55,9 +73,8 @@ impl Tally {
             Fact::Fault { class, text, log, instances, .. } => {
                 // Whose lines they are: the first instance that showed it.
                 let whose =
-                    instances.first().map_or_else(String::new, |instance| format!("{}  ", instance.id));
-                let log = scrub_lines(log).into_iter().rev().take(LOG_LINES).collect::<Vec<_>>();
-                let log = log.into_iter().rev().map(|line| format!("{whose}{line}")).collect();
+                    instances.first().map_or_else(String::new, |instance| format!("{}  ", short_id(&instance.id)));
+                let log = telling(scrub_lines(log)).iter().map(|line| format!("{whose}{line}")).collect();
                 self.faults.push(Fault { seq: event.seq, class: *class, text: scrub_line(text), log });
             }
             Fact::Decision { decision: Decision::GoBack | Decision::FollowRevert, cause, .. }
