@@ -20,6 +20,7 @@ pub mod model;
 mod model_check;
 pub mod observers;
 pub mod platform;
+pub mod report;
 mod rollout;
 pub mod source;
 pub mod state;
