@@ -466,7 +466,11 @@ impl Driver {
                     "the lease is lost: another process goes on with this deploy, or the store is gone";
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
-            KeeperAction::StoreLost => self.inputs.push_back(Input::StoreLost),
+            KeeperAction::StoreLost { window_until } => {
+                let now = crate::model::millis(self.set.clock.elapsed());
+                let window_ms = window_until.saturating_sub(now);
+                self.inputs.push_back(Input::StoreLost { window_ms });
+            }
             KeeperAction::StoreBack => self.inputs.push_back(Input::StoreBack),
             KeeperAction::Released | KeeperAction::Lost => {
                 return Some(match self.finished.take() {

@@ -16,6 +16,8 @@ pub mod machine;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod model;
+#[cfg(test)]
+mod model_check;
 pub mod observers;
 pub mod platform;
 pub mod report;
