@@ -51,14 +51,20 @@ async fn every_fault_of_a_mutation_is_told_apart_and_none_is_sent_twice() {
             } else {
                 (place.plan(&place.image("ok-2")).await.unwrap(), Outputs::new())
             };
-            let revisions = || place.ecs("ListTaskDefinitions", &json!({}))["taskDefinitionArns"].as_array().map(Vec::len);
+            let revisions = || {
+                place.ecs("ListTaskDefinitions", &json!({}))["taskDefinitionArns"].as_array().map(Vec::len)
+            };
             let (before, called) = (revisions(), place.emulator.counts().of(action));
             place.emulator.fault(FaultRule::new(fault).action(action));
             let run = place.step(&plan, step, &outputs).await;
             let error = run.result.as_ref().expect_err(action);
             assert_eq!(error.kind(), kind, "{action} {fault:?}: {error:?}");
             assert_eq!(run.failed_effect(), Some(effect), "{action} {fault:?}");
-            assert_eq!(place.emulator.counts().of(action) - called, 1, "{action} {fault:?}: one attempt per permit");
+            assert_eq!(
+                place.emulator.counts().of(action) - called,
+                1,
+                "{action} {fault:?}: one attempt per permit"
+            );
             if step == "update" {
                 let now = place.service.inspect().await.unwrap();
                 assert_eq!(now.serving.name == "prod-api-task:2", landed, "{fault:?}");
