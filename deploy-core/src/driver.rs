@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     context::{Answer, Effected, FromStep, Outputs, Secrets, StepContext, StepSetting},
     error::{Error, ErrorKind, Result},
-    event::{Event, EventKind},
+    event::{Event, EventKind, PhaseName},
     guards::{self, Guard, GuardContext},
     hash::StoreKey,
     machine::{Action, EffectEnd, Input, Inspected, Look, Machine, Timing},
@@ -91,6 +91,7 @@ pub(crate) struct Driver {
     /// Entries that are appended but not known to be stored: their events wait.
     unstored: VecDeque<(Event, u64)>,
     appended: u64,
+    phase: PhaseName,
     first_look: bool,
     finished: Option<Box<Outcome>>,
     leaving: bool,
@@ -121,6 +122,7 @@ impl Driver {
             wake: None,
             unstored: VecDeque::new(),
             appended: 0,
+            phase: PhaseName::Guard,
             first_look: true,
             finished: None,
             leaving: false,
@@ -144,8 +146,8 @@ impl Driver {
         mut from_handle: mpsc::UnboundedReceiver<ToDriver>,
     ) -> Ending {
         for entry in std::mem::take(&mut self.set.stored) {
-            let event = Event::of(&entry, &self.set.plan.target, self.machine.phase());
-            self.set.log.push(event);
+            self.phase = self.phase.after(&entry.fact);
+            self.set.log.push(Event::of(&entry, &self.set.plan.target, self.phase));
         }
         self.inputs.push_back(begun);
         loop {
@@ -243,10 +245,10 @@ impl Driver {
     }
 
     fn append(&mut self, entries: Vec<Entry>, token: Option<u64>) {
-        let phase = self.machine.phase();
         for entry in &entries {
             self.appended += 1;
-            self.unstored.push_back((Event::of(entry, &self.set.plan.target, phase), self.appended));
+            self.phase = self.phase.after(&entry.fact);
+            self.unstored.push_back((Event::of(entry, &self.set.plan.target, self.phase), self.appended));
         }
         let _ = self.keeper.send(ToKeeper::Append { entries, token });
     }
@@ -420,7 +422,7 @@ impl Driver {
             at: self.now(),
             deploy: self.set.rollout.clone(),
             target: self.set.plan.target.clone(),
-            phase: self.machine.phase(),
+            phase: self.phase,
             kind,
         };
         self.set.log.push(event);

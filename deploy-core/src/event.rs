@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Instance, Observation, RolloutId, StepId, TargetName, Timestamp},
-    state::journal::{Entry, Fact},
+    state::journal::{Decision, Entry, Fact, StepState},
 };
 
 /// The version of the JSON lines.
@@ -47,6 +47,37 @@ impl PhaseName {
             Self::Close => "close",
             Self::Done => "done",
         }
+    }
+
+    /// What the deploy is doing from this fact on: the fold that gives every journaled event its phase, live and on
+    /// replay alike.
+    #[must_use]
+    pub fn after(self, fact: &Fact) -> Self {
+        match fact {
+            Fact::Step { kind, state: StepState::Began, .. }
+                if self == Self::Guard || self.goes_forward() =>
+            {
+                match kind.as_str() {
+                    "await" => Self::Watch,
+                    "gate" => Self::Gate,
+                    _ => Self::Apply,
+                }
+            }
+            Fact::Decision { decision, .. } => match decision {
+                Decision::Bake => Self::Bake,
+                Decision::GoBack | Decision::FollowRevert | Decision::SetBackAgain => Self::Back,
+                Decision::GiveWay | Decision::Abandon => Self::Close,
+                Decision::Pause => Self::Gate,
+                _ => self,
+            },
+            Fact::Restored { .. } => Self::Close,
+            Fact::Ended { .. } => Self::Done,
+            _ => self,
+        }
+    }
+
+    fn goes_forward(self) -> bool {
+        matches!(self, Self::Apply | Self::Watch | Self::Gate)
     }
 }
 

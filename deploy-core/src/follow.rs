@@ -91,12 +91,13 @@ impl Follower {
             return Ok(None);
         }
         let mut ended = None;
+        let mut phase = PhaseName::Guard;
         for entry in self.target.records().journal(&self.home, head, &self.id).await? {
             if let Fact::Ended { outcome, .. } = &entry.fact {
                 ended = Some(Ending::Ended(outcome.clone()));
             }
+            phase = phase.after(&entry.fact);
             if entry.seq > from {
-                let phase = if ended.is_some() { PhaseName::Done } else { PhaseName::Watch };
                 self.log.push(Event::of(&entry, self.target.name()?, phase));
             }
         }
