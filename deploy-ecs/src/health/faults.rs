@@ -155,10 +155,10 @@ pub(crate) fn signals(
                 text,
             ));
         }
-        if let (Some(signal), Some(lines)) = (signals.iter_mut().find(same), logs.get(task)) {
-            if signal.log.is_empty() {
-                signal.log.clone_from(lines);
-            }
+        if let (Some(signal), Some(lines)) = (signals.iter_mut().find(same), logs.get(task))
+            && signal.log.is_empty()
+        {
+            signal.log.clone_from(lines);
         }
     }
     signals

@@ -26,6 +26,8 @@ const MOST_FAULTS: usize = 50;
 pub(crate) struct Memory {
     /// The deployment that this is about.
     pub(crate) deployment: Option<String>,
+    /// A look has shown it as the primary one: if it no longer is, it has lost that place.
+    pub(crate) was_primary: bool,
     /// Since when its stopped tasks count.
     pub(crate) since: Option<Timestamp>,
     /// The most running tasks that a look has shown.

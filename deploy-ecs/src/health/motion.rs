@@ -90,12 +90,14 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
     memory.about(ours.and_then(Deployment::id).or(known));
     remember_since(at, facts, ours, memory);
 
+    memory.was_primary |= ours.is_some_and(is_primary);
+
     let update_age = age(at, facts, memory);
     let is = service.task_definition().or(primary.and_then(Deployment::task_definition)).unwrap_or("");
     // A look without our deployment right after the update is older than it, even if another look has shown it before:
     // it stays listed until its last task has ended.
     let stale = ours.is_none() && known.is_some() && update_age < STALE_MS;
-    let motion = if stale { Motion::Progressing } else { motion(facts, service, ours, primary) };
+    let motion = if stale { Motion::Progressing } else { motion(facts, service, ours, primary, memory.was_primary) };
     let seen_declared = if stale { facts.declared.clone() } else { declared(is) };
     let mut observation = Observation::new(at, component(), seen_declared, motion);
 
@@ -125,6 +127,7 @@ fn motion(
     service: &Service,
     ours: Option<&Deployment>,
     primary: Option<&Deployment>,
+    was_primary: bool,
 ) -> Motion {
     let foreign = |arn: Option<&str>| Motion::Foreign { revision: arn.map(bare_revision), by: None };
     let Some(primary) = primary else {
@@ -132,6 +135,8 @@ fn motion(
         return foreign(service.task_definition());
     };
     let back_at = primary.task_definition();
+    let is_back = back_at.is_some() && back_at == facts.moved.before_arn.as_deref();
+    let reverts = Motion::PlatformRevert { to: back_at.map(bare_revision), ended: settled(service, primary) };
     match ours {
         Some(ours) if is_primary(ours) => {
             if settled(service, ours) {
@@ -140,26 +145,14 @@ fn motion(
                 Motion::Progressing
             }
         }
-        Some(ours) => {
-            let old_id = primary.id().is_some() && primary.id() == facts.moved.before_id.as_deref();
-            if failed(ours) || old_id {
-                Motion::PlatformRevert { to: back_at.map(bare_revision), ended: settled(service, primary) }
-            } else {
-                foreign(back_at)
-            }
-        }
-        None if back_at.is_some() && back_at == facts.moved.before_arn.as_deref() => {
-            // Ours was there, failed and has drained: only the platform brings the old deployment's id again.
-            if facts.moved.deployment_id.is_none() {
-                // The update was not answered: it may still arrive.
-                Motion::Progressing
-            } else if primary.id() == facts.moved.before_id.as_deref() {
-                Motion::PlatformRevert { to: back_at.map(bare_revision), ended: settled(service, primary) }
-            } else {
-                foreign(back_at)
-            }
-        }
-        None => foreign(back_at),
+        Some(ours) if failed(ours) && (was_primary || !facts.holding) => reverts,
+        // A scope that says no more than where it should be: what is declared tells the rest to whoever knows the plan.
+        _ if facts.holding || facts.moved.before_arn.is_none() => Motion::Progressing,
+        // Ours is there no longer, or not alone: only the platform brings the old deployment's id again.
+        _ if is_back && primary.id() == facts.moved.before_id.as_deref() => reverts,
+        // The update was not answered: it may still arrive.
+        None if is_back && facts.moved.deployment_id.is_none() => Motion::Progressing,
+        _ => foreign(back_at),
     }
 }
 
