@@ -8,9 +8,7 @@ use super::{
 };
 use crate::{
     machine::{Input, Inspected},
-    model::{
-        Blame, Ended, FaultClass, Instance, Motion, Observation, Permanence, RolloutId, Signal,
-    },
+    model::{Blame, Ended, FaultClass, Instance, Motion, Observation, Permanence, RolloutId, Signal},
     state::{
         Expect, Version,
         head::Head,
@@ -44,7 +42,9 @@ pub(super) enum Act {
     CutOff(usize),
     /// The holder polls the head.
     Poll(usize),
-    Resume { broken: bool },
+    Resume {
+        broken: bool,
+    },
     Foreign(Declared),
     Abort,
     /// The clock moves on, and everybody who is awake does what is due.
@@ -245,7 +245,13 @@ impl Setting {
             seen.motion = Motion::Progressing;
             let instances = vec![Instance::new("i", "new", "stopped")];
             let (blame, permanence) = (Blame::Release, Permanence::Permanent);
-            seen.signals.push(Signal::new(FaultClass::Start, blame, permanence, instances, "it does not start"));
+            seen.signals.push(Signal::new(
+                FaultClass::Start,
+                blame,
+                permanence,
+                instances,
+                "it does not start",
+            ));
         }
         let (watch, scope, seen) = (turn.live.watch, Box::new(scope), Box::new(seen));
         turn.live.inputs.push_back(Input::Observed { watch, scope, seen });
@@ -345,8 +351,7 @@ impl Model for Setting {
     type Action = Act;
 
     fn init_states(&self) -> Vec<World> {
-        let object =
-            Object { declared: Declared::Old, version: 1, fence: 0, foreign: false, runs: 0 };
+        let object = Object { declared: Declared::Old, version: 1, fence: 0, foreign: false, runs: 0 };
         let rest = Rest {
             object,
             requests: Vec::new(),

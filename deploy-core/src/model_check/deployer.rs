@@ -404,10 +404,9 @@ impl Turn<'_> {
                 }
                 Input::Sealed(record.map(|_| ()))
             }
-            Work::Settle(intent) => Input::Settled {
-                intent: intent.id,
-                found: record.map(|_| Settled::NotApplied),
-            },
+            Work::Settle(intent) => {
+                Input::Settled { intent: intent.id, found: record.map(|_| Settled::NotApplied) }
+            }
         });
     }
 
@@ -508,7 +507,9 @@ impl Turn<'_> {
     pub(super) fn wake(&mut self) {
         self.hear();
         self.run();
-        if !self.live.gone && self.live.keeper_wake.is_some_and(|at| at <= self.now) && self.live.calls.is_empty()
+        if !self.live.gone
+            && self.live.keeper_wake.is_some_and(|at| at <= self.now)
+            && self.live.calls.is_empty()
         {
             self.keep(KeeperInput::Tick);
             self.run();

@@ -58,8 +58,7 @@ fn plan(class: Class, lateness: Lateness, with_run: bool) -> Plan {
     };
     let (old, new) = (revision(world::Declared::Old), revision(world::Declared::New));
     let capabilities = Capabilities::new(guard, lateness);
-    let now =
-        Snapshot::new(Timestamp::default(), "model", Identity::default(), capabilities, old.clone());
+    let now = Snapshot::new(Timestamp::default(), "model", Identity::default(), capabilities, old.clone());
     let target = TargetName::new("app", "env").unwrap();
     let goal = Goal::Deploy(Release::of_what_runs());
     let mut plan = Plan::new(target, goal, &now, vec![Claim::from("c")], new);
@@ -81,8 +80,7 @@ fn plan(class: Class, lateness: Lateness, with_run: bool) -> Plan {
 fn check(setting: Setting) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
     let (name, clock) = (setting.name, SystemClock);
     let began = clock.elapsed();
-    let checker =
-        setting.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = setting.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let seconds = clock.elapsed().saturating_sub(began).as_secs_f64();
     println!("model {name}: {states} states, depth {depth}, {seconds:.1} s");

@@ -64,6 +64,8 @@ pub(crate) fn build_images(emulator: &Emulator, commits: &Commits) -> Result<(),
         emulator.with(|world| world.put_image("shop-api", &commit.id, behaviour));
     }
     let image = format!("{IMAGE}:{}", commits.running.id);
-    emulator.seed_service("prod-website", "prod-api", "prod-api-task", "api", &image, 2).map_err(|error| error.message)?;
+    emulator
+        .seed_service("prod-website", "prod-api", "prod-api-task", "api", &image, 2)
+        .map_err(|error| error.message)?;
     Ok(())
 }

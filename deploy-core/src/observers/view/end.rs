@@ -72,8 +72,9 @@ impl Tally {
         match fact {
             Fact::Fault { class, text, log, instances, .. } => {
                 // Whose lines they are: the first instance that showed it.
-                let whose =
-                    instances.first().map_or_else(String::new, |instance| format!("{}  ", short_id(&instance.id)));
+                let whose = instances
+                    .first()
+                    .map_or_else(String::new, |instance| format!("{}  ", short_id(&instance.id)));
                 let log = telling(scrub_lines(log)).iter().map(|line| format!("{whose}{line}")).collect();
                 self.faults.push(Fault { seq: event.seq, class: *class, text: scrub_line(text), log });
             }
