@@ -97,7 +97,8 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
     // A look without our deployment right after the update is older than it, even if another look has shown it before:
     // it stays listed until its last task has ended.
     let stale = ours.is_none() && known.is_some() && update_age < STALE_MS;
-    let motion = if stale { Motion::Progressing } else { motion(facts, service, ours, primary, memory.was_primary) };
+    let motion =
+        if stale { Motion::Progressing } else { motion(facts, service, ours, primary, memory.was_primary) };
     let seen_declared = if stale { facts.declared.clone() } else { declared(is) };
     let mut observation = Observation::new(at, component(), seen_declared, motion);
 

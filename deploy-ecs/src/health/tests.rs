@@ -360,7 +360,8 @@ fn where_a_rollout_is() {
 #[test]
 fn holding_says_what_is_declared_and_leaves_the_verdict_to_whoever_knows_the_plan() {
     let holding = |revision| {
-        Facts::of(&Scope::Holding { component: component(), revision: bare_revision(&arn(revision)) }).unwrap()
+        Facts::of(&Scope::Holding { component: component(), revision: bare_revision(&arn(revision)) })
+            .unwrap()
     };
     let (done, busy) = (Some(State::Completed), Some(State::InProgress));
     let new_first = service(vec![
@@ -368,7 +369,11 @@ fn holding_says_what_is_declared_and_leaves_the_verdict_to_whoever_knows_the_pla
         deployment("1", "ACTIVE", 41, Some(State::Failed), (1, 1, 0)),
     ]);
     let seen = look(at(9), &holding(41), &new_first, &mut Memory::default()).observation;
-    assert_eq!((seen.motion, seen.declared), (Motion::Progressing, declared(&arn(42))), "before it is put back");
+    assert_eq!(
+        (seen.motion, seen.declared),
+        (Motion::Progressing, declared(&arn(42))),
+        "before it is put back"
+    );
     let mut memory = Memory::default();
     let new = service(vec![deployment("2", "PRIMARY", 42, done.clone(), (2, 2, 0))]);
     assert_eq!(look(at(90), &holding(42), &new, &mut memory).observation.motion, Motion::Done);
@@ -377,7 +382,10 @@ fn holding_says_what_is_declared_and_leaves_the_verdict_to_whoever_knows_the_pla
         deployment("2", "ACTIVE", 42, Some(State::Failed), (0, 0, 0)),
     ]);
     let seen = look(at(120), &holding(42), &reverted, &mut memory).observation;
-    assert!(matches!(seen.motion, Motion::PlatformRevert { ended: true, .. }), "an alarm while baking: {seen:?}");
+    assert!(
+        matches!(seen.motion, Motion::PlatformRevert { ended: true, .. }),
+        "an alarm while baking: {seen:?}"
+    );
 }
 
 #[test]
