@@ -357,3 +357,21 @@ async fn other_controllers_and_strategies_are_refused_by_name() {
     }
     assert!(refused > 0, "the emulator has none of them");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_what_it_was() {
+    let place = place();
+    let mut release = Release::of_what_runs().env("api", "LOG_LEVEL", "debug");
+    release = release.image("api", place.emulator.image("shop-api", "ok-2"));
+    release.commit = Some("9f2c1ab0".repeat(5));
+    let goal = Goal::Deploy(release);
+    let plan = place.plan(&goal).await.unwrap();
+    assert_eq!(plan, place.plan(&goal).await.unwrap(), "the same goal and place give the same plan");
+    let text = format!("{}\n", serde_json::to_string_pretty(&plan).unwrap());
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/plan.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(golden).unwrap(), "UPDATE_GOLDEN=1 writes it anew");
+    assert!(!format!("{:?}", plan.diff).contains("debug"), "values do not show: {:?}", plan.diff);
+}
