@@ -1,1 +1,24 @@
-//! Placeholder docs.
+//! What deploy-kit's AWS platforms share: a connection made from the standard chain, the caller's identity, one
+//! attempt per permit, one place that maps errors, image digests from ECR, and log tails from CloudWatch.
+//!
+//! # One attempt per permit
+//! The SDK's own retries and its clock-skew correction are off: with them on it signs a request anew after minutes and
+//! succeeds, which no quiet time survives. A mutation is signed with the time of its permit, the permit is checked by
+//! the clock in the last hook before the bytes leave, and what is known of the effect afterwards is told by whether that
+//! hook let it out. Reads may be repeated a few times, with pauses of the injected clock; mutations never.
+//!
+//! # No SDK type in public
+//! The modules [`sdk`] and the methods that name SDK types are hidden: they are the plumbing between our own crates.
+
+mod connection;
+mod ecr;
+mod error;
+mod logs;
+mod time;
+
+#[doc(hidden)]
+pub mod sdk;
+
+pub use connection::{Aws, AwsConfig, Caller};
+pub use ecr::ImageName;
+pub use logs::{LogPlace, tail};

@@ -19,11 +19,11 @@ use crate::{
     clock::Clock,
     context::{Answer, Effected, FromStep, Outputs, Secrets, StepContext, StepSetting},
     error::{Error, ErrorKind, Result},
-    event::{Event, EventKind},
+    event::{Event, EventKind, PhaseName},
     guards::{self, Guard, GuardContext},
     hash::StoreKey,
     machine::{Action, EffectEnd, Input, Inspected, Look, Machine, Timing},
-    model::{Component, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
+    model::{Component, Motion, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
     platform::{Platform, Settled, Versions},
     rollout::{Ending, EventLog},
     source::Source,
@@ -91,6 +91,7 @@ pub(crate) struct Driver {
     /// Entries that are appended but not known to be stored: their events wait.
     unstored: VecDeque<(Event, u64)>,
     appended: u64,
+    phase: PhaseName,
     first_look: bool,
     finished: Option<Box<Outcome>>,
     leaving: bool,
@@ -121,6 +122,7 @@ impl Driver {
             wake: None,
             unstored: VecDeque::new(),
             appended: 0,
+            phase: PhaseName::Guard,
             first_look: true,
             finished: None,
             leaving: false,
@@ -144,8 +146,8 @@ impl Driver {
         mut from_handle: mpsc::UnboundedReceiver<ToDriver>,
     ) -> Ending {
         for entry in std::mem::take(&mut self.set.stored) {
-            let event = Event::of(&entry, &self.set.plan.target, self.machine.phase());
-            self.set.log.push(event);
+            self.phase = self.phase.after(&entry.fact);
+            self.set.log.push(Event::of(&entry, &self.set.plan.target, self.phase));
         }
         self.inputs.push_back(begun);
         loop {
@@ -243,10 +245,10 @@ impl Driver {
     }
 
     fn append(&mut self, entries: Vec<Entry>, token: Option<u64>) {
-        let phase = self.machine.phase();
         for entry in &entries {
             self.appended += 1;
-            self.unstored.push_back((Event::of(entry, &self.set.plan.target, phase), self.appended));
+            self.phase = self.phase.after(&entry.fact);
+            self.unstored.push_back((Event::of(entry, &self.set.plan.target, self.phase), self.appended));
         }
         let _ = self.keeper.send(ToKeeper::Append { entries, token });
     }
@@ -402,7 +404,14 @@ impl Driver {
         self.inputs.push_back(input);
     }
 
-    fn progress(&mut self, seen: Observation) {
+    fn progress(&mut self, mut seen: Observation) {
+        if matches!(seen.motion, Motion::Foreign { .. })
+            && self.machine.going_back()
+            && self.machine.is_expected(&seen.component, &seen.declared)
+        {
+            // The platform calls it foreign because it is not the old revision; it is our own new one.
+            seen.motion = Motion::Progressing;
+        }
         let scope = self.stages.get(&seen.component);
         let revision = scope.map_or_else(String::new, |scope| scope.revision().name.clone());
         let kind = EventKind::Progress {
@@ -420,10 +429,15 @@ impl Driver {
             at: self.now(),
             deploy: self.set.rollout.clone(),
             target: self.set.plan.target.clone(),
-            phase: self.machine.phase(),
+            phase: self.phase,
             kind,
         };
-        self.set.log.push(event);
+        // Behind the journaled events that came first: those wait until they are stored.
+        if self.unstored.is_empty() {
+            self.set.log.push(event);
+        } else {
+            self.unstored.push_back((event, self.appended));
+        }
     }
 
     fn keeper_told(&mut self, told: KeeperAction) -> Option<Ending> {
@@ -452,7 +466,11 @@ impl Driver {
                     "the lease is lost: another process goes on with this deploy, or the store is gone";
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
-            KeeperAction::StoreLost => self.inputs.push_back(Input::StoreLost),
+            KeeperAction::StoreLost { window_until } => {
+                let now = crate::model::millis(self.set.clock.elapsed());
+                let window_ms = window_until.saturating_sub(now);
+                self.inputs.push_back(Input::StoreLost { window_ms });
+            }
             KeeperAction::StoreBack => self.inputs.push_back(Input::StoreBack),
             KeeperAction::Released | KeeperAction::Lost => {
                 return Some(match self.finished.take() {

@@ -1,10 +1,11 @@
 //! Events: projected from the journal (gapless per deploy), plus live ones that are never stored.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     model::{Instance, Observation, RolloutId, StepId, TargetName, Timestamp},
-    state::journal::{Entry, Fact},
+    state::journal::{Decision, Entry, Fact, StepState},
 };
 
 /// The version of the JSON lines.
@@ -48,6 +49,37 @@ impl PhaseName {
             Self::Done => "done",
         }
     }
+
+    /// What the deploy is doing from this fact on: the fold that gives every journaled event its phase, live and on
+    /// replay alike.
+    #[must_use]
+    pub fn after(self, fact: &Fact) -> Self {
+        match fact {
+            Fact::Step { kind, state: StepState::Began, .. }
+                if self == Self::Guard || self.goes_forward() =>
+            {
+                match kind.as_str() {
+                    "await" => Self::Watch,
+                    "gate" => Self::Gate,
+                    _ => Self::Apply,
+                }
+            }
+            Fact::Decision { decision, .. } => match decision {
+                Decision::Bake => Self::Bake,
+                Decision::GoBack | Decision::FollowRevert | Decision::SetBackAgain => Self::Back,
+                Decision::GiveWay | Decision::Abandon => Self::Close,
+                Decision::Pause => Self::Gate,
+                _ => self,
+            },
+            Fact::Restored { .. } => Self::Close,
+            Fact::Ended { .. } => Self::Done,
+            _ => self,
+        }
+    }
+
+    fn goes_forward(self) -> bool {
+        matches!(self, Self::Apply | Self::Watch | Self::Gate)
+    }
 }
 
 /// What happened. Every kind but the four live ones is journaled.
@@ -73,8 +105,23 @@ pub enum EventKind {
     Log {
         /// The instance.
         instance: String,
-        /// The line.
+        /// Where in the instance: a container, a function.
+        source: Option<String>,
+        /// `stdout`, `stderr`, or the platform's name of the stream.
+        stream: Option<String>,
+        /// The line, scrubbed.
         line: String,
+        /// Whether the line was longer.
+        cut: bool,
+    },
+    /// A judgement that nothing rests on (live); one that a decision rests on is a [`Fact::Check`].
+    Check {
+        /// The check.
+        check: String,
+        /// `pass`, `fail`, `inconclusive`, `error`.
+        verdict: String,
+        /// Numbers, as the check gives them.
+        data: Value,
     },
 }
 
@@ -110,6 +157,18 @@ impl Event {
         }
     }
 
+    /// A live event: it is never stored and has no number.
+    #[must_use]
+    pub fn live(
+        at: Timestamp,
+        deploy: &RolloutId,
+        target: &TargetName,
+        phase: PhaseName,
+        kind: EventKind,
+    ) -> Self {
+        Self { seq: None, at, deploy: deploy.clone(), target: target.clone(), phase, kind }
+    }
+
     /// The stable type word.
     #[must_use]
     pub fn type_word(&self) -> &'static str {
@@ -117,6 +176,7 @@ impl Event {
             EventKind::Progress { .. } => "progress",
             EventKind::Instance(_) => "instance",
             EventKind::Log { .. } => "log",
+            EventKind::Check { .. } => "check",
             EventKind::Fact(fact) => match **fact {
                 Fact::Started { .. } => "started",
                 Fact::Guard(_) => "guard",

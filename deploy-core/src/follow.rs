@@ -8,7 +8,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, PhaseName},
     model::{Claim, RolloutId, millis},
-    rollout::{Ending, EventLog, Rollout, Via},
+    rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{head::Head, journal::Fact, process::Alive},
     target::Target,
 };
@@ -21,8 +21,11 @@ impl Target {
         let log = EventLog::new();
         let (tell, ending) = watch::channel(None);
         let follower = Follower { target: self.clone(), home, id: id.clone(), log: log.clone() };
+        let telling = Telling::start(&log, &self.observers);
+        let clock = Arc::clone(&self.deployer.0.clock);
         let task = tokio::spawn(async move {
             let ended = follower.run(head).await;
+            telling.end(&*clock, Duration::from_secs(2)).await;
             let _ = tell.send(Some(Arc::new(ended)));
         });
         Ok(Rollout {
@@ -91,12 +94,13 @@ impl Follower {
             return Ok(None);
         }
         let mut ended = None;
+        let mut phase = PhaseName::Guard;
         for entry in self.target.records().journal(&self.home, head, &self.id).await? {
             if let Fact::Ended { outcome, .. } = &entry.fact {
                 ended = Some(Ending::Ended(outcome.clone()));
             }
+            phase = phase.after(&entry.fact);
             if entry.seq > from {
-                let phase = if ended.is_some() { PhaseName::Done } else { PhaseName::Watch };
                 self.log.push(Event::of(&entry, self.target.name()?, phase));
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     event::Event,
     machine::Machine,
     model::{Cause, Claim, Ended, Fence, Outcome, Plan, RolloutId, Serving, Side, Snapshot},
-    rollout::{Ending, EventLog, Rollout, Via},
+    rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{
         Expect, Wrote,
         head::{Head, Pin, TargetRecord},
@@ -189,6 +189,8 @@ impl Target {
         let driver = Driver::new(setting, machine, held.keeper);
         let others: Vec<Claim> = plan.claims[1..].to_vec();
         let (target, events, rollout) = (self.clone(), log.clone(), id.clone());
+        let telling = Telling::start(&log, &self.observers);
+        let clock = Arc::clone(&shared.clock);
         let keeper = KeeperTask(held.task);
         let task = tokio::spawn(async move {
             let _keeper = keeper;
@@ -196,8 +198,10 @@ impl Target {
             if matches!(ended, Ending::Ended(_)) {
                 target.give_other_claims_back(&others, &rollout).await;
             }
-            let _ = tell.send(Some(Arc::new(ended)));
             events.close();
+            // Whoever awaits the outcome has seen the last event before.
+            telling.end(&*clock, Duration::from_secs(2)).await;
+            let _ = tell.send(Some(Arc::new(ended)));
         });
         Ok(Rollout {
             id,
@@ -362,6 +366,7 @@ impl Target {
             log.push(Event::of(&entry, &plan.target, crate::event::PhaseName::Guard));
         }
         log.close();
+        drop(Telling::start(&log, &self.observers));
         let (_tell, ending) = watch::channel(Some(Arc::new(Ending::Ended(Box::new(outcome)))));
         Rollout {
             id: rollout,

@@ -16,8 +16,11 @@ pub mod machine;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod model;
+#[cfg(test)]
+mod model_check;
 pub mod observers;
 pub mod platform;
+pub mod report;
 mod rollout;
 pub mod source;
 pub mod state;

@@ -1,14 +1,19 @@
 //! The handle of a rollout: its events, its commands, its outcome.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    clock::Clock,
     driver::ToDriver,
     error::{Error, ErrorKind, Result},
     event::Event,
     model::{Outcome, RolloutId, TargetName},
+    observers::Observer,
     state::journal::{CommandKind, CommandRecord},
     target::Target,
 };
@@ -102,6 +107,33 @@ impl Events {
             if closed || self.count.changed().await.is_err() {
                 return None;
             }
+        }
+    }
+}
+
+/// Hands the events of a log on to observers, each in a task of its own, so that a slow or failing one touches nothing.
+#[derive(Debug)]
+pub(crate) struct Telling(Vec<tokio::task::JoinHandle<()>>);
+
+impl Telling {
+    pub(crate) fn start(log: &EventLog, observers: &[Arc<dyn Observer>]) -> Self {
+        let tell = |observer: &Arc<dyn Observer>| {
+            let (mut events, observer) = (Events::new(log.clone()), Arc::clone(observer));
+            tokio::spawn(async move {
+                while let Some(event) = events.next().await {
+                    observer.see(&event);
+                }
+            })
+        };
+        Self(observers.iter().map(tell).collect())
+    }
+
+    /// Waits until all are told, a slow one not longer than this.
+    pub(crate) async fn end(self, clock: &dyn Clock, patience: Duration) {
+        tokio::select! {
+            biased;
+            () = async { for task in self.0 { let _ = task.await; } } => {}
+            () = clock.sleep(patience) => {}
         }
     }
 }

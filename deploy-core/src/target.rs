@@ -10,6 +10,7 @@ use crate::{
     launch::Lease,
     machine::{Machine, Rules, Timing},
     model::{Claim, Goal, Outcome, Plan, Release, Revision, RolloutId, Snapshot, TargetName, millis},
+    observers::Observer,
     platform::{PlanContext, Platform},
     rollout::Rollout,
     source::Source,
@@ -150,6 +151,7 @@ impl Deployer {
             source: None,
             more_guards: Vec::new(),
             overrides: Arc::default(),
+            observers: Vec::new(),
             bake: Duration::from_secs(300),
         }
     }
@@ -174,6 +176,7 @@ pub struct Target {
     pub(crate) source: Option<Arc<dyn Source>>,
     more_guards: Vec<Arc<dyn Guard>>,
     pub(crate) overrides: Arc<BTreeMap<String, String>>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     bake: Duration,
 }
 
@@ -250,6 +253,13 @@ impl Target {
     #[must_use]
     pub fn guard(mut self, guard: impl Guard) -> Self {
         self.more_guards.push(Arc::new(guard));
+        self
+    }
+
+    /// Someone who is told of every event of this target's rollouts in this process. May be slow or fail.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Arc::new(observer));
         self
     }
 

@@ -66,7 +66,9 @@ impl Machine {
         if self.plan.way_back.to.is_none() && self.state.declared_changed() {
             return; // Stranded: only what serves is of interest.
         }
-        if let Motion::Foreign { revision, .. } = &seen.motion {
+        let expected = self.is_expected(&component, &seen.declared);
+        if let (Motion::Foreign { revision, .. }, false) = (&seen.motion, expected) {
+            // The platform only sees that it is not the old revision; whose it is, we know better.
             let what = revision.as_ref().map_or("something else", |revision| revision.short());
             return self.give_way(format!("{component} was set to {what} by somebody else"));
         }
@@ -79,7 +81,7 @@ impl Machine {
             return;
         }
         let ours = self.state.tracks.get(&component).is_some_and(|track| track.ours.contains(&seen.declared));
-        if !self.is_expected(&component, &seen.declared) {
+        if !expected {
             return self.give_way(format!("{component} declares something that this deploy did not write"));
         }
         let Some(undo) = self.undo_of(&component).map(|step| step.id.clone()) else { return };
@@ -262,7 +264,9 @@ impl Machine {
     pub(super) fn observed_following(&mut self, scope: &Scope, seen: &Observation) {
         let component = scope.component();
         match &seen.motion {
-            Motion::Foreign { .. } => self.give_way(format!("{component} was changed by somebody else")),
+            Motion::Foreign { .. } if !self.is_expected(component, &seen.declared) => {
+                self.give_way(format!("{component} was changed by somebody else"));
+            }
             Motion::PlatformRevert { to: Some(to), .. }
                 if to.declared.get(component).is_some_and(|to| Some(to) != self.old_of(component)) =>
             {

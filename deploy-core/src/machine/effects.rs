@@ -166,7 +166,7 @@ impl Machine {
         });
         let token = self.durable_token();
         self.live.granting.insert(token, (id, ask.id));
-        if self.live.store_lost {
+        if self.live.store_lost.is_some() {
             self.grant_without_store();
         }
     }
@@ -202,19 +202,22 @@ impl Machine {
 
     /// The store does not answer. The standing undo was durable before the first step, so going back may go on
     /// while the holder's window lasts; nothing else may begin.
-    pub(super) fn store_lost(&mut self) {
-        self.live.store_lost = true;
+    pub(super) fn store_lost(&mut self, window_ms: u64) {
+        self.live.store_lost = Some(self.live.now.plus_ms(window_ms));
         self.grant_without_store();
     }
 
     fn grant_without_store(&mut self) {
-        if self.state.phase != Phase::Back || !self.rules.standing_undo {
+        let Some(until) = self.live.store_lost else { return };
+        let window_ms = crate::model::millis(until.since(self.live.now));
+        // When the window is over somebody else may hold the lease.
+        if self.state.phase != Phase::Back || !self.rules.standing_undo || window_ms == 0 {
             return;
         }
         for (id, ask) in std::mem::take(&mut self.live.granting).into_values() {
             if let Some(sent) = self.state.sent.get(&id) {
                 let intent = sent.intent.clone();
-                self.grant(ask, &intent, u64::MAX);
+                self.grant(ask, &intent, window_ms);
             }
         }
     }

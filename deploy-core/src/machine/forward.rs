@@ -49,7 +49,12 @@ impl Machine {
                 }
                 self.inspect(AfterInspect::Step(step.id));
             }
-            StepKind::Await => self.watch(vec![Look::Toward(step.id)], until),
+            StepKind::Await => {
+                if !self.state.attempts.contains_key(&step.id) {
+                    self.note_step(&step.id, StepState::Began, 1, StepNote::default());
+                }
+                self.watch(vec![Look::Toward(step.id)], until);
+            }
             StepKind::Gate { gate, .. } => {
                 if self.state.passed.contains(&gate) && !self.live.frozen {
                     self.finish_step(&step.id, None);
@@ -197,7 +202,7 @@ impl Machine {
     }
 
     /// The plan's base, or what we wrote, or what we are going back to.
-    pub(super) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
+    pub(crate) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
         let track = self.state.tracks.get(component);
         self.plan.base.declared.get(component) == Some(declared)
             || track.is_some_and(|track| track.ours.contains(declared))
@@ -334,7 +339,7 @@ impl Machine {
             Motion::PlatformRevert { to, .. } => return self.platform_reverts(&component, to.as_ref()),
             Motion::Progressing | Motion::Done | Motion::Waiting(_) => {}
         }
-        if scope.declared() != Some(&seen.declared) && !self.still_on_its_way(&component, &seen.declared) {
+        if scope.declared() != Some(&seen.declared) && !self.still_on_its_way(&component, seen) {
             return self.give_way(format!("{component} declares something that this deploy did not write"));
         }
         if let Some(remedy) = self.remedy_for(seen) {
@@ -361,14 +366,16 @@ impl Machine {
         }
     }
 
-    /// The base is still declared while our write is not answered: it may be on its way.
-    fn still_on_its_way(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
+    /// The base is still declared while our write is not answered, or while the platform is at work on it.
+    fn still_on_its_way(&self, component: &Component, seen: &Observation) -> bool {
+        let declared = &seen.declared;
+        let at_work = matches!(seen.motion, Motion::Progressing | Motion::Waiting(_));
         let ours = self.state.tracks.get(component).is_some_and(|track| track.ours.contains(declared));
         let base = self.plan.base.declared.get(component) == Some(declared);
         let answered = self.state.sent.values().any(|sent| {
             sent.intent.component.as_ref() == Some(component) && sent.state == StepState::Applied
         });
-        ours || base && !answered
+        ours || base && (at_work || !answered)
     }
 
     fn all_there(seen: &Observation) -> bool {

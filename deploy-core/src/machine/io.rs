@@ -160,7 +160,10 @@ pub enum Input {
     /// Someone else has the lease.
     LeaseLost,
     /// The store does not answer.
-    StoreLost,
+    StoreLost {
+        /// What is left of the holder's window.
+        window_ms: u64,
+    },
     /// It does again.
     StoreBack,
     /// This process has to leave.

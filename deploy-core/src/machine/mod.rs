@@ -121,7 +121,8 @@ struct Live {
     blind: Option<ErrorRecord>,
     inspected: bool,
     frozen: bool,
-    store_lost: bool,
+    /// The store does not answer; the window that is left ends then.
+    store_lost: Option<Timestamp>,
     reported: BTreeSet<(Component, crate::model::FaultClass, usize)>,
 }
 
@@ -167,7 +168,7 @@ impl Machine {
             blind: None,
             inspected: false,
             frozen: false,
-            store_lost: false,
+            store_lost: None,
             reported: BTreeSet::new(),
         };
         Self { plan, rollout, timing, rules, state: State::new(), live, out: Vec::new() }
@@ -235,8 +236,8 @@ impl Machine {
                 self.live.activity = Activity::Over;
                 self.out.push(Action::HandOver);
             }
-            Input::StoreLost => self.store_lost(),
-            Input::StoreBack => self.live.store_lost = false,
+            Input::StoreLost { window_ms } => self.store_lost(window_ms),
+            Input::StoreBack => self.live.store_lost = None,
             Input::Leave => self.leave(),
             Input::Tick => {}
         }

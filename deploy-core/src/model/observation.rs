@@ -76,7 +76,8 @@ pub enum Motion {
         /// It has arrived there.
         ended: bool,
     },
-    /// Someone else has changed the declared state.
+    /// The declared state is neither the scope's nor on its way there. While going back the core itself decides, by
+    /// what is declared, whether that is somebody else's or a call of its own.
     Foreign {
         /// What is declared now.
         revision: Option<Revision>,

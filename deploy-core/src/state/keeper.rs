@@ -92,7 +92,10 @@ pub(crate) enum KeeperAction {
     Written(u64),
     Commands(Vec<CommandRecord>),
     Lost,
-    StoreLost,
+    /// The store does not answer; the holder's window lasts until this moment.
+    StoreLost {
+        window_until: Moment,
+    },
     StoreBack,
     Released,
     /// An intent is open: the claim cannot be given back.
@@ -633,7 +636,7 @@ impl Keeper {
     fn failed(&mut self, now: Moment, out: &mut Vec<KeeperAction>) {
         self.failures += 1;
         if self.failures == 2 && self.status == Status::Holding {
-            out.push(KeeperAction::StoreLost);
+            out.push(KeeperAction::StoreLost { window_until: self.window_until });
         }
         match &mut self.flight {
             Some(flight) if self.failures > 1 => flight.again_at = Some(now + 500),

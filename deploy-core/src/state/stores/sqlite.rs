@@ -315,6 +315,7 @@ fn explain(error: rusqlite::Error, path: &Path) -> Error {
         Some(NotADatabase) => (format!("{at} is not a SQLite file"), Retry::Never, "name another path"),
         Some(DiskFull) => (format!("no space is left for {at}"), Retry::Always, "free some space"),
         Some(ReadOnly) => (format!("{at} cannot be written"), Retry::Never, "check owner and mode"),
+        None => (format!("what is in {at} cannot be understood"), Retry::Never, "restore it from a backup"),
         _ => (format!("SQLite failed on {at}: {error}"), Retry::Always, "see the cause"),
     };
     Error::new(ErrorKind::Store, text).retry_as(retry).next(next).because(error)

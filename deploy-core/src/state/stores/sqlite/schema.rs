@@ -75,8 +75,8 @@ pub(super) fn check(transaction: &Transaction<'_>) -> Result<i64, Failed> {
             Err(Failed::Said(error.next("use the newer version that wrote it")))
         }
         Ok(_) => Err(Failed::Said(foreign(&path()))),
-        // `meta` exists but has other columns, or the like; everything else is SQLite's to explain.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+        // `meta` has other columns, or values of other types. Everything else is SQLite's to explain.
+        Err(error) if matches!(error.sqlite_error_code(), None | Some(rusqlite::ErrorCode::Unknown)) => {
             Err(Failed::Said(foreign(&path()).because(error)))
         }
         Err(error) => Err(error.into()),

@@ -1,0 +1,550 @@
+//! One deployer: the real keeper and the real machine, and what `session.rs`, `driver.rs` and a step's context do
+//! between them. Messages inside one process are handed on at once; what leaves it waits for an action.
+
+use std::collections::VecDeque;
+
+use super::world::{Class, Declared, Request, Rest, Setting, TICK, What, at};
+use crate::{
+    context::Ask,
+    error::{EffectState, Error, ErrorKind, Retry},
+    machine::{Action, EffectEnd, Input, Look, Machine},
+    model::{Component, Ended, Scope, StepId, Timestamp},
+    platform::Settled,
+    state::{
+        head::{Head, Holder},
+        journal::{CommandKind, Direction, DriverHow, ErrorRecord, Fact, Intent, Sending},
+        keeper::{Keeper, KeeperAction, KeeperInput, Want},
+    },
+};
+
+/// What a child task is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Step { step: StepId, attempt: u32 },
+    Seal,
+    Settle(Box<Intent>),
+}
+
+/// How far a child task is with its one effect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    Asked(u64),
+    Granted { intent: u64, fence: u64, signed_at: Timestamp, send_by: u64 },
+    Sent { intent: u64, at: u64 },
+    Answered { intent: u64, landed: Result<(), Refusal> },
+}
+
+/// Why the platform refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Refusal {
+    Version,
+    Fence,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Child {
+    pub(super) work: Work,
+    pub(super) stage: Stage,
+    pub(super) what: What,
+    /// The version that was read before the question was asked.
+    pub(super) on: Option<u64>,
+}
+
+/// A running deployer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Live {
+    pub(super) run: u8,
+    pub(super) me: Holder,
+    pub(super) keeper: Keeper,
+    pub(super) machine: Option<Machine>,
+    /// Calls of the store that wait to be made, in order.
+    pub(super) calls: VecDeque<KeeperAction>,
+    to_keeper: VecDeque<KeeperInput>,
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) keeper_wake: Option<u64>,
+    pub(super) machine_wake: Option<Timestamp>,
+    pub(super) watch: u64,
+    pub(super) looks: Vec<Look>,
+    /// It has looked since the clock moved.
+    pub(super) looked: bool,
+    pub(super) inspecting: bool,
+    pub(super) child: Option<Child>,
+    /// The platform's version, read before the head was taken.
+    versions: Option<u64>,
+    pub(super) fence: u64,
+    pub(super) paused: bool,
+    pub(super) cut_off: bool,
+    store_lost: bool,
+    next_ask: u64,
+    /// The newest look, and whether somebody else had written what it saw.
+    pub(super) saw: Option<(Declared, bool)>,
+    leaving: bool,
+    pub(super) gone: bool,
+}
+
+impl Live {
+    pub(super) fn new(run: u8, want: Want, setting: &Setting, versions: Option<u64>) -> Self {
+        let me = Holder::named(format!("d{run}"));
+        let plan = &setting.plan;
+        let keeper = Keeper::new(
+            me.clone(),
+            plan.claims[0].clone(),
+            plan.target.clone(),
+            want,
+            setting.timing,
+            setting.rules,
+        );
+        Self {
+            run,
+            me,
+            keeper,
+            machine: None,
+            calls: VecDeque::new(),
+            to_keeper: VecDeque::from([KeeperInput::Start]),
+            inputs: VecDeque::new(),
+            keeper_wake: None,
+            machine_wake: None,
+            watch: 0,
+            looks: Vec::new(),
+            looked: false,
+            inspecting: false,
+            child: None,
+            versions,
+            fence: 0,
+            paused: false,
+            cut_off: false,
+            store_lost: false,
+            next_ask: 0,
+            saw: None,
+            leaving: false,
+            gone: false,
+        }
+    }
+}
+
+/// A deployer at work on the world.
+pub(super) struct Turn<'a> {
+    pub(super) set: &'a Setting,
+    pub(super) now: u64,
+    pub(super) live: &'a mut Live,
+    pub(super) rest: &'a mut Rest,
+    /// The head as it is stored.
+    pub(super) head: Option<&'a Head>,
+}
+
+impl Turn<'_> {
+    /// Hands on messages until everything waits for something outside.
+    pub(super) fn run(&mut self) {
+        loop {
+            if self.live.gone {
+                return;
+            }
+            if let Some(input) = self.live.inputs.pop_front() {
+                let Some(machine) = &mut self.live.machine else { continue };
+                for action in machine.handle(at(self.now), input) {
+                    self.perform(action);
+                }
+            } else if self.live.calls.is_empty() && !self.live.to_keeper.is_empty() {
+                if let Some(input) = self.live.to_keeper.pop_front() {
+                    self.keep(input);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// One input of the keeper, as its session gives it.
+    pub(super) fn keep(&mut self, input: KeeperInput) {
+        self.live.keeper_wake = None;
+        let by_time = input == KeeperInput::Tick;
+        let fresh = self.rest.fresh + 1;
+        for action in self.live.keeper.handle(self.now, input, fresh) {
+            self.kept(action, fresh, by_time);
+        }
+    }
+
+    fn kept(&mut self, action: KeeperAction, fresh: u64, by_time: bool) {
+        match action {
+            KeeperAction::WakeAt(at) => {
+                self.live.keeper_wake = Some(self.live.keeper_wake.map_or(at, |other| other.min(at)));
+            }
+            KeeperAction::Read => self.live.calls.push_back(KeeperAction::Read),
+            KeeperAction::Write { .. } => {
+                // The number counts as given out only if it was used: the next write needs another.
+                self.rest.fresh = fresh;
+                self.live.calls.push_back(action);
+            }
+            KeeperAction::Taken { fence, previous, how, head } => {
+                self.taken(fence.0, previous.as_ref(), how, &head);
+            }
+            KeeperAction::Durable { token, window_until } => {
+                let window_ms = window_until.saturating_sub(self.now);
+                self.live.inputs.push_back(Input::Durable { token, window_ms });
+            }
+            KeeperAction::Commands(commands) => {
+                for command in commands {
+                    self.live.inputs.push_back(Input::Command { command, via: "inbox" });
+                }
+            }
+            KeeperAction::StoreLost => {
+                self.live.store_lost = true;
+                self.live.inputs.push_back(Input::StoreLost);
+            }
+            KeeperAction::StoreBack => {
+                self.live.store_lost = false;
+                self.live.inputs.push_back(Input::StoreBack);
+            }
+            KeeperAction::Busy(_) | KeeperAction::Unfinished(_) | KeeperAction::Lost => {
+                let named = self.head.is_some_and(|head| head.holder.as_ref() == Some(&self.live.me));
+                if named && !by_time && !self.live.leaving {
+                    self.rest.broke("the winner is told that it lost");
+                }
+                self.end();
+            }
+            KeeperAction::Nothing | KeeperAction::Released | KeeperAction::ReleaseRefused => self.end(),
+            KeeperAction::Probe(_) | KeeperAction::Written(_) => {}
+        }
+    }
+
+    /// The process ends, or is not a holder any more: what it sent is on its own now.
+    pub(super) fn end(&mut self) {
+        self.live.gone = true;
+        self.abandon_child();
+    }
+
+    fn abandon_child(&mut self) {
+        self.live.child = None;
+        for request in &mut self.rest.requests {
+            request.late |= request.run == self.live.run;
+        }
+    }
+
+    fn taken(&mut self, fence: u64, previous: Option<&Holder>, how: DriverHow, head: &Head) {
+        self.live.fence = fence;
+        let Some(rollout) = head.claim.clone() else { return self.end() };
+        let mut machine =
+            Machine::with_rules(self.set.plan.clone(), rollout, self.set.timing, self.set.rules);
+        if machine.replay(&head.tail).is_err() {
+            self.rest.broke("the journal has gaps");
+            return self.end();
+        }
+        self.live.machine = Some(machine);
+        self.rest.ghost.resumed |= how != DriverHow::Began;
+        let quiet_ms = match how {
+            DriverHow::Began => 0,
+            _ => self.set.timing.quiet_ms(self.set.plan.capabilities.lateness.bound_ms()),
+        };
+        self.live.inputs.push_back(Input::Begun {
+            fence: crate::model::Fence(fence),
+            owner: self.live.me.id.clone(),
+            previous: previous.map(|holder| holder.id.clone()),
+            how,
+            quiet_ms,
+        });
+        if how != DriverHow::Began && !self.set.rules.barrier && self.set.class != Class::P0 {
+            self.rest.ghost.sealed = self.rest.ghost.sealed.max(fence);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Append { entries, token } => {
+                self.live.to_keeper.push_back(KeeperInput::Append { entries, token });
+            }
+            Action::Grant { ask, grant } => {
+                let send_by = self.now.saturating_add(grant.window_ms);
+                match &mut self.live.child {
+                    Some(child) if child.stage == Stage::Asked(ask) => {
+                        child.stage = Stage::Granted {
+                            intent: grant.intent,
+                            fence: grant.fence.0,
+                            signed_at: grant.signed_at,
+                            send_by,
+                        };
+                    }
+                    _ => {
+                        let error = Error::new(ErrorKind::Interrupted, "nobody waits for the permit");
+                        let ended = EffectEnd::Failed((&error).into());
+                        self.live.inputs.push_back(Input::Effected { intent: grant.intent, ended });
+                    }
+                }
+            }
+            Action::Recorded { ask, value } if self.asked(ask) => self.child_ended(Ok(value)),
+            Action::Deny { ask, error } if self.asked(ask) => self.child_ended(Err(error.to_error())),
+            Action::Recorded { .. } | Action::Deny { .. } => {}
+            Action::Settle(intent) => self.settle(intent),
+            Action::Seal => self.seal(),
+            Action::Inspect => self.live.inspecting = true,
+            Action::Execute { step, attempt } => self.execute(step, attempt),
+            Action::Watch { watch, looks } => {
+                self.live.watch = watch;
+                self.live.looks = looks;
+                self.live.looked = false;
+            }
+            Action::WakeAt(at) => {
+                self.live.machine_wake = Some(self.live.machine_wake.map_or(at, |other| other.min(at)));
+            }
+            Action::Finish(outcome) => {
+                self.check_outcome(&outcome.ended);
+                self.live.looks.clear();
+                self.live.to_keeper.push_back(KeeperInput::Release { keep_claim: false });
+            }
+            Action::Park | Action::HandOver => {
+                self.live.leaving = true;
+                self.live.looks.clear();
+                self.live.inspecting = false;
+                self.abandon_child();
+                self.live.to_keeper.push_back(KeeperInput::Release { keep_claim: true });
+            }
+            Action::Interrupt | Action::Judge(_) => {}
+        }
+    }
+
+    fn asked(&self, ask: u64) -> bool {
+        self.live.child.as_ref().is_some_and(|child| child.stage == Stage::Asked(ask))
+    }
+
+    /// Success is said only of what the newest look saw.
+    fn check_outcome(&mut self, ended: &Ended) {
+        let saw = self.live.saw.map(|(declared, _)| declared);
+        let right = match ended {
+            Ended::Succeeded { .. } => saw == Some(Declared::New),
+            Ended::RolledBack { .. } | Ended::Aborted => saw.is_none_or(|saw| saw == Declared::Old),
+            _ => true,
+        };
+        if !right {
+            self.rest.broke("an outcome is said that was not seen");
+        }
+    }
+
+    fn begin_child(&mut self, work: Work, what: What, step: &str, attempt: u32, on: Option<u64>) {
+        self.live.next_ask += 1;
+        let id = self.live.next_ask;
+        let declares = match what {
+            What::Declare(declared) => Some(declared),
+            What::Barrier | What::Run => None,
+        };
+        let sending = match (what, self.set.class) {
+            (What::Run, _) => Sending::AtMostOnce,
+            (What::Declare(_), Class::P0) => Sending::Idempotent,
+            _ => Sending::Once,
+        };
+        let ask = Ask {
+            id,
+            step: StepId::from(step),
+            attempt,
+            key: "call".into(),
+            sending,
+            hash: format!("{what:?}"),
+            component: (what != What::Run).then(component),
+            to: declares.map(Declared::fingerprint),
+            exclusive: declares == Some(Declared::New),
+            change: on.map_or(serde_json::Value::Null, Into::into),
+        };
+        self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on });
+        self.live.inputs.push_back(Input::Asked(ask));
+    }
+
+    /// What the platform compares with, read now.
+    fn version(&self) -> Option<u64> {
+        (self.set.class != Class::P0).then_some(self.rest.object.version)
+    }
+
+    fn execute(&mut self, step: StepId, attempt: u32) {
+        let what = match step.as_str() {
+            "run" => What::Run,
+            "back" => What::Declare(Declared::Old),
+            _ => What::Declare(Declared::New),
+        };
+        // An undo ensures: it writes nothing where the old value is declared, and it looks before it asks.
+        let on = self.version().filter(|_| what != What::Run);
+        let name = step.as_str().to_owned();
+        self.begin_child(Work::Step { step, attempt }, what, &name, attempt, on);
+    }
+
+    fn seal(&mut self) {
+        if self.set.class == Class::P0 {
+            self.live.inputs.push_back(Input::Sealed(Ok(())));
+            return;
+        }
+        let on = if self.set.rules.versions_first { self.live.versions } else { None };
+        self.begin_child(Work::Seal, What::Barrier, "seal", 1, on);
+    }
+
+    fn settle(&mut self, intent: Box<Intent>) {
+        let id = intent.id;
+        if self.set.class == Class::P0 || intent.component.is_none() {
+            self.live.inputs.push_back(Input::Settled { intent: id, found: Ok(Settled::Unknown) });
+            return;
+        }
+        if intent.change.as_u64() != Some(self.rest.object.version) {
+            // The version that it was made for is gone: it has landed, or never will.
+            let there = intent.to == Some(self.rest.object.declared.fingerprint());
+            let found = if there { Settled::Applied(serde_json::Value::Null) } else { Settled::NotApplied };
+            self.live.inputs.push_back(Input::Settled { intent: id, found: Ok(found) });
+            return;
+        }
+        let on = self.version();
+        self.begin_child(Work::Settle(intent), What::Barrier, "settle", 1, on);
+    }
+
+    /// The child's work is over.
+    pub(super) fn child_ended(&mut self, result: Result<serde_json::Value, Error>) {
+        let Some(child) = self.live.child.take() else { return };
+        let record = result.map_err(|error| ErrorRecord::from(&error));
+        self.live.inputs.push_back(match child.work {
+            Work::Step { step, attempt } => Input::StepEnded { step, attempt, result: record },
+            Work::Seal => {
+                if record.is_ok() {
+                    self.rest.ghost.sealed = self.rest.ghost.sealed.max(self.live.fence);
+                } else {
+                    // A conflict: read again, take the head again (the next intent is such a write), retry.
+                    self.live.versions = self.version();
+                }
+                Input::Sealed(record.map(|_| ()))
+            }
+            Work::Settle(intent) => Input::Settled {
+                intent: intent.id,
+                found: record.map(|_| Settled::NotApplied),
+            },
+        });
+    }
+
+    /// Sends what was granted, unless the clock says that the permit is over.
+    pub(super) fn send(&mut self) {
+        let Some(child) = self.live.child.clone() else { return };
+        let Stage::Granted { intent, fence, signed_at, send_by } = child.stage else { return };
+        if self.set.rules.permit_clock && self.now >= send_by {
+            let error = Error::new(ErrorKind::LeaseLost, "the permit is over").retry_as(Retry::Always);
+            self.effected(intent, Err(error));
+            return;
+        }
+        self.check_sending(intent, child.what);
+        let signed = u64::try_from(signed_at.as_millis()).unwrap_or(0);
+        let bound = self.set.plan.capabilities.lateness.bound_ms();
+        let until = match (self.set.class, self.set.signed) {
+            (Class::P0, true) => signed + bound,
+            (Class::P0, false) => self.now + TICK + bound,
+            // Nothing bounds it.
+            _ => u64::MAX,
+        };
+        let on = if child.work == Work::Seal && child.on.is_none() { self.version() } else { child.on };
+        let run = self.live.run;
+        if until > self.now {
+            self.rest.requests.push(Request { run, intent, fence, what: child.what, on, until, late: false });
+        }
+        if let Some(child) = &mut self.live.child {
+            child.stage = Stage::Sent { intent, at: self.now };
+        }
+    }
+
+    fn check_sending(&mut self, intent: u64, what: What) {
+        let stored = self.head.is_some_and(|head| {
+            head.tail.iter().any(|entry| {
+                matches!(&entry.fact, Fact::Step { intent: Some(other), .. } if other.id == intent
+                    && other.fence.0 == self.live.fence)
+            })
+        });
+        if !stored {
+            if what == What::Declare(Declared::Old) && self.live.store_lost {
+                self.rest.ghost.undone_without_store = true;
+            } else {
+                self.rest.broke("something is sent without a durable intent");
+            }
+        }
+        match (what, self.live.saw) {
+            (What::Declare(_), Some((Declared::Other, _))) => {
+                self.rest.broke("a foreign change that was seen is overwritten");
+            }
+            (What::Declare(Declared::Old), Some((Declared::New, true))) => self.rest.ghost.fights += 1,
+            (What::Declare(Declared::New), _) => self.rest.ghost.forward += 1,
+            _ => {}
+        }
+        if self.rest.ghost.fights > self.rest.ghost.forward {
+            self.rest.broke("a foreign writer is fought");
+        }
+        let forward = matches!(what, What::Declare(Declared::New) | What::Run);
+        if forward && self.set.class == Class::P0 {
+            self.rest.ghost.sealed = self.rest.ghost.sealed.max(self.live.fence);
+        }
+    }
+
+    /// The effect of the child ended: the driver is told first, then the step ends.
+    pub(super) fn effected(&mut self, intent: u64, result: Result<(), Error>) {
+        let ended = match &result {
+            Ok(()) => EffectEnd::Applied(serde_json::Value::Null),
+            Err(error) => EffectEnd::Failed(error.into()),
+        };
+        self.live.inputs.push_back(Input::Effected { intent, ended });
+        self.child_ended(result.map(|()| serde_json::Value::Null));
+    }
+
+    /// An answer that has come, or the deadline that has passed.
+    pub(super) fn hear(&mut self) {
+        let Some(child) = &self.live.child else { return };
+        match child.stage {
+            Stage::Answered { intent, landed: Ok(()) } => self.effected(intent, Ok(())),
+            Stage::Answered { intent, landed: Err(Refusal::Version) } => {
+                let error = Error::new(ErrorKind::Conflict, "the version moved").retry_as(Retry::Always);
+                self.effected(intent, Err(error.effect_as(EffectState::NotApplied)));
+            }
+            Stage::Answered { intent, landed: Err(Refusal::Fence) } => {
+                let error = Error::new(ErrorKind::LeaseLost, "a higher fence").retry_as(Retry::Never);
+                self.effected(intent, Err(error.effect_as(EffectState::NotApplied)));
+            }
+            Stage::Sent { intent, at } if self.now >= at + TICK => {
+                for request in &mut self.rest.requests {
+                    request.late |= request.run == self.live.run && request.intent == intent;
+                }
+                let error = Error::new(ErrorKind::TimedOut, "no answer").retry_as(Retry::IfIdempotent);
+                self.effected(intent, Err(error.effect_as(EffectState::Unknown)));
+            }
+            Stage::Asked(_) | Stage::Granted { .. } | Stage::Sent { .. } => {}
+        }
+    }
+
+    /// What the passing of time brings to this process.
+    pub(super) fn wake(&mut self) {
+        self.hear();
+        self.run();
+        if !self.live.gone && self.live.keeper_wake.is_some_and(|at| at <= self.now) && self.live.calls.is_empty()
+        {
+            self.keep(KeeperInput::Tick);
+            self.run();
+        }
+        if !self.live.gone && self.live.machine_wake.is_some_and(|wake| wake <= at(self.now)) {
+            self.live.machine_wake = None;
+            self.live.inputs.push_back(Input::Tick);
+            self.run();
+        }
+    }
+
+    /// The scope of a look, as the driver makes it.
+    pub(super) fn scope(&self, look: &Look) -> Scope {
+        let plan = &self.set.plan;
+        let component = component();
+        match look {
+            Look::Toward(_) => {
+                Scope::Toward { component, revision: plan.to.clone(), handle: serde_json::Value::Null }
+            }
+            Look::AtOld(_) => Scope::Holding { component, revision: plan.base.clone() },
+            Look::AtGoal(_) => Scope::Holding { component, revision: plan.to.clone() },
+        }
+    }
+}
+
+pub(super) fn component() -> Component {
+    Component::from("web")
+}
+
+/// Whether the stored journal says that going back was asked for while a forward call had no answer.
+pub(super) fn back_over_open(head: &Head) -> bool {
+    let going_back = head.tail.iter().any(|entry| {
+        matches!(&entry.fact, Fact::Decision { decision: crate::state::journal::Decision::GoBack, .. })
+    });
+    going_back && head.open.iter().any(|intent| intent.direction == Direction::Forward)
+}
+
+/// The command of a person who wants it back.
+pub(super) const ABORT: CommandKind = CommandKind::Abort;

@@ -1,0 +1,164 @@
+//! The few API calls that are used. Permits, repeated reads and error mapping live here only.
+
+use aws_sdk_ecs::{
+    config::Builder,
+    types::{DesiredStatus, Service, SortOrder, Task, TaskDefinitionField, TaskDefinitionStatus},
+};
+use deploy_aws::{Aws, sdk};
+use deploy_core::{EffectState, Error, ErrorKind, Result, Retry, context::Permit};
+use serde_json::Value;
+
+use crate::definition::Definition;
+
+/// How many stopped tasks are looked at: one page of `ListTasks`, one `DescribeTasks`.
+const STOPPED_TASKS: i32 = 100;
+
+/// ECS, as far as one service needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) aws: Aws,
+    ecs: aws_sdk_ecs::Client,
+    pub(crate) cluster: String,
+    pub(crate) service: String,
+}
+
+/// What UpdateService answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Updated {
+    /// The deployment that carries the change.
+    pub(crate) deployment: String,
+    pub(crate) task_definition: String,
+}
+
+impl Client {
+    pub(crate) fn new(aws: Aws, cluster: String, service: String) -> Self {
+        let ecs = aws_sdk_ecs::Client::new(aws.sdk_config());
+        Self { aws, ecs, cluster, service }
+    }
+
+    fn here(&self, call: &str) -> String {
+        format!("{call} {}/{}", self.cluster, self.service)
+    }
+
+    /// One `DescribeServices`, not repeated.
+    pub(crate) async fn look(&self) -> Result<Service> {
+        let doing = self.here("DescribeServices");
+        let call = self.ecs.describe_services().cluster(&self.cluster).services(&self.service);
+        let answer = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
+        match (answer.services, answer.failures) {
+            (Some(mut services), _) if services.len() == 1 => Ok(services.remove(0)),
+            (_, Some(failures)) if !failures.is_empty() => {
+                let reason = failures[0].reason().unwrap_or("no reason given");
+                Err(Error::new(ErrorKind::NotFound, format!("{doing}: {reason}"))
+                    .next("check account, region, cluster and service"))
+            }
+            _ => Err(Error::new(ErrorKind::Malformed, format!("{doing}: neither a service nor a failure"))),
+        }
+    }
+
+    /// `DescribeServices`, repeated if it passes.
+    pub(crate) async fn describe(&self) -> Result<Service> {
+        let clock = self.aws.clock();
+        sdk::read(&*clock, || self.look()).await
+    }
+
+    /// One `DescribeTaskDefinition`, repeated if it passes.
+    pub(crate) async fn definition(&self, name: &str) -> Result<Definition> {
+        let clock = self.aws.clock();
+        sdk::read(&*clock, || async {
+            let doing = format!("DescribeTaskDefinition {name}");
+            let attempt = sdk::Attempt::read();
+            let call =
+                self.ecs.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags);
+            let ended = Box::pin(call.customize().interceptor(attempt.interceptor()).send()).await;
+            attempt.ended(&doing, ended)?;
+            Definition::read(&attempt.answer(&doing)?).map_err(|error| error.context(doing))
+        })
+        .await
+        .map_err(|error| match error.kind() {
+            // ECS calls an unknown task definition a bad request.
+            ErrorKind::Invalid => {
+                Error::new(ErrorKind::NotFound, format!("there is no task definition {name}")).because(error)
+            }
+            _ => error,
+        })
+    }
+
+    /// ARNs of a family's active revisions, newest first. One `ListTaskDefinitions`, repeated if it passes.
+    pub(crate) async fn definitions(&self, family: &str, limit: usize) -> Result<Vec<String>> {
+        let limit = i32::try_from(limit.clamp(1, 100)).unwrap_or(100);
+        let clock = self.aws.clock();
+        let answer = sdk::read(&*clock, || async {
+            let call = self.ecs.list_task_definitions().family_prefix(family).sort(SortOrder::Desc);
+            let call = call.status(TaskDefinitionStatus::Active).max_results(limit);
+            let answer = Box::pin(call.send()).await;
+            answer.map_err(|error| sdk::map(&format!("ListTaskDefinitions {family}"), sdk::Sent::Read, error))
+        })
+        .await?;
+        let mut arns = answer.task_definition_arns.unwrap_or_default();
+        // The parameter is a prefix in name only, but nothing says that it stays so.
+        arns.retain(|arn| crate::definition::family_of(arn) == family);
+        Ok(arns)
+    }
+
+    /// The newest stopped tasks of the service. `ListTasks` and `DescribeTasks`, not repeated.
+    pub(crate) async fn stopped_tasks(&self) -> Result<Vec<Task>> {
+        let doing = self.here("ListTasks");
+        let call = self.ecs.list_tasks().cluster(&self.cluster).service_name(&self.service);
+        let call = call.desired_status(DesiredStatus::Stopped).max_results(STOPPED_TASKS);
+        let listed = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
+        let arns = listed.task_arns.unwrap_or_default();
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.tasks(arns).await
+    }
+
+    /// One `DescribeTasks`, not repeated.
+    pub(crate) async fn tasks(&self, tasks: Vec<String>) -> Result<Vec<Task>> {
+        let doing = self.here("DescribeTasks");
+        let call = self.ecs.describe_tasks().cluster(&self.cluster).set_tasks(Some(tasks));
+        let answer = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
+        Ok(answer.tasks.unwrap_or_default())
+    }
+
+    /// One `RegisterTaskDefinition` under a permit: this JSON, not what the SDK's structs know of it.
+    pub(crate) async fn register(&self, family: &str, body: Value, permit: Permit) -> Result<Definition> {
+        let doing = format!("RegisterTaskDefinition {family}");
+        let attempt = sdk::Attempt::mutation(&permit).sending(body);
+        let mut time = Builder::new();
+        time.set_time_source(attempt.signing_time().map(Into::into));
+        let call = self.ecs.register_task_definition().family(family).customize();
+        let ended = Box::pin(call.config_override(time).interceptor(attempt.interceptor()).send()).await;
+        attempt.ended(&doing, ended)?;
+        Definition::read(&attempt.answer(&doing)?).map_err(|error| unreadable(error, doing))
+    }
+
+    /// One `UpdateService` under a permit.
+    pub(crate) async fn update(&self, task_definition: &str, permit: Permit) -> Result<Updated> {
+        let doing = self.here("UpdateService");
+        let attempt = sdk::Attempt::mutation(&permit);
+        let mut time = Builder::new();
+        time.set_time_source(attempt.signing_time().map(Into::into));
+        let call = self.ecs.update_service().cluster(&self.cluster).service(&self.service);
+        let call = call.task_definition(task_definition).customize();
+        let ended = Box::pin(call.config_override(time).interceptor(attempt.interceptor()).send()).await;
+        let answer = attempt.ended(&doing, ended)?;
+        let service = answer.service.as_ref();
+        let primary = service.and_then(|service| {
+            service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))
+        });
+        match primary.and_then(|primary| Some((primary.id()?, primary.task_definition()?))) {
+            Some((id, arn)) => Ok(Updated { deployment: id.to_owned(), task_definition: arn.to_owned() }),
+            None => {
+                let error = Error::new(ErrorKind::Malformed, "the answer names no primary deployment");
+                Err(unreadable(error, doing))
+            }
+        }
+    }
+}
+
+/// A mutation was answered with success, and the answer tells nothing: it is not known what happened.
+fn unreadable(error: Error, doing: String) -> Error {
+    error.context(doing).effect_as(EffectState::Unknown).retry_as(Retry::IfIdempotent)
+}

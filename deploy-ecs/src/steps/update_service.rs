@@ -1,0 +1,157 @@
+//! Ensuring that the service is at a revision: forward, for a restore, and for the way back.
+
+use aws_sdk_ecs::types::Service;
+use deploy_core::{
+    Error, ErrorKind, Result,
+    context::StepContext,
+    model::{Plan, Revision, Step, StepId, StepKind, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    definition::{arn_of, component, declared, name_of},
+    steps::register::Registered,
+};
+
+/// What the step is told.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Data {
+    /// Where to; absent: to what `register` made.
+    pub(crate) to: Option<Revision>,
+}
+
+/// What the step returns: how `observe` knows our deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Moved {
+    /// Our deployment, from UpdateService's answer.
+    pub(crate) deployment_id: Option<String>,
+    /// What it carries.
+    pub(crate) task_definition_arn: String,
+    /// What the service ran before.
+    pub(crate) before_arn: Option<String>,
+    /// The deployment that carried that: the platform's own way back brings its id again.
+    pub(crate) before_id: Option<String>,
+    /// When it was sent: until some time after that, reads may be older.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// The step that puts the service to a revision that exists.
+pub(crate) fn to(id: &str, revision: &Revision, service: &str) -> Result<Step> {
+    arn_of(revision)?;
+    let title = format!("update service {service} to {}", revision.name);
+    Ok(Step::new(id, component(), StepKind::Effect, title).with(json!({ "to": revision })))
+}
+
+/// The step that puts the service to what `register` made.
+pub(crate) fn to_registered(base: &str, service: &str, floor: u32) -> Step {
+    let family = crate::definition::family_of(base);
+    let title = format!(
+        "update service {service} to the new revision of {family}, rolling, healthy never below {floor}"
+    );
+    Step::new("update", component(), StepKind::Effect, title).with(json!({ "to": null }))
+}
+
+/// The revision that a step puts the service to.
+pub(crate) fn target(step: &Step, outputs: &deploy_core::context::Outputs) -> Result<(Revision, bool)> {
+    let data: Data = serde_json::from_value(step.data.clone()).map_err(|error| {
+        Error::new(ErrorKind::Malformed, format!("the data of step {}", step.id)).because(error)
+    })?;
+    if let Some(revision) = data.to {
+        return Ok((revision, false));
+    }
+    let missing = || Error::new(ErrorKind::Unexpected, "step register has returned nothing yet");
+    let output = outputs.get(&StepId::from("register")).ok_or_else(missing)?;
+    let registered: Registered = serde_json::from_value(output.clone())
+        .map_err(|error| Error::new(ErrorKind::Malformed, "the output of register").because(error))?;
+    Ok((registered.revision, true))
+}
+
+/// What is known of our update before it is answered: only what it starts from. Not yet there is not somebody else's.
+pub(crate) fn unanswered(plan: &Plan, step: &Step, outputs: &deploy_core::context::Outputs) -> Value {
+    let forward = plan.step(&StepId::from("update")).filter(|_| plan.is_undo(&step.id));
+    let from = match forward.map(|forward| target(forward, outputs)) {
+        Some(Ok((revision, _))) => arn_of(&revision).ok().map(str::to_owned),
+        Some(Err(_)) => None,
+        None => arn_of(&plan.base).ok().map(str::to_owned),
+    };
+    json!({ "beforeArn": from })
+}
+
+/// Looks, then updates: one `DescribeServices`, one `UpdateService`. The same update again, even late, makes no second
+/// deployment, so it is sent even if a look (which may be stale) shows the revision already.
+pub(crate) async fn execute(client: &Client, step: &Step, cx: &StepContext) -> Result<Value> {
+    let (revision, ours) = target(step, cx.outputs())?;
+    let arn = arn_of(&revision)?.to_owned();
+    let seen = client.describe().await?;
+    if seen.status() != Some("ACTIVE") {
+        let text = format!("the service {} is {}", client.service, seen.status().unwrap_or("gone"));
+        return Err(Error::new(ErrorKind::NotFound, text)
+            .next("it was deleted while the deploy ran: create it again"));
+    }
+    let forward: Option<Moved> = cx.going_back().then(|| cx.output(&StepId::from("update")).ok()).flatten();
+    let moved: Moved = if let Some(moved) = already_back(&seen, &arn, forward.as_ref()) {
+        moved
+    } else {
+        let (before_id, before_arn) = before(&seen, &arn);
+        let effect =
+            cx.effect("update", json!({ "to": name_of(&arn) })).declares(component(), declared(&arn));
+        // Only a revision that this deploy registered is written by nobody else.
+        let effect = if ours { effect.exclusive() } else { effect };
+        effect
+            .idempotent(|permit| async move {
+                let at = Some(permit.signed_at());
+                let updated = client.update(&arn, permit).await?;
+                let (deployment_id, task_definition_arn) =
+                    (Some(updated.deployment), updated.task_definition);
+                Ok(Moved { deployment_id, task_definition_arn, before_arn, before_id, at })
+            })
+            .await?
+    };
+    serde_json::to_value(moved)
+        .map_err(|error| Error::new(ErrorKind::Unexpected, "the output of update").because(error))
+}
+
+/// The platform has gone back to the revision by itself, and the look is not an old one: it shows our forward
+/// deployment, and shows that it is no longer the primary one. Then there is nothing to send.
+fn already_back(seen: &Service, arn: &str, forward: Option<&Moved>) -> Option<Moved> {
+    let forward = forward?;
+    let ours = seen.deployments().iter().find(|one| one.id() == forward.deployment_id.as_deref())?;
+    let primary = seen.deployments().iter().find(|one| one.status() == Some("PRIMARY"))?;
+    let back = ours.id() != primary.id()
+        && primary.task_definition() == Some(arn)
+        && seen.task_definition() == Some(arn);
+    back.then(|| Moved {
+        deployment_id: primary.id().map(str::to_owned),
+        task_definition_arn: arn.to_owned(),
+        before_arn: ours.task_definition().map(str::to_owned),
+        before_id: ours.id().map(str::to_owned),
+        at: None,
+    })
+}
+
+/// Deployment and task definition that the service has before it gets `arn`.
+fn before(seen: &Service, arn: &str) -> (Option<String>, Option<String>) {
+    let primary = seen.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
+    let primary = primary.filter(|one| one.task_definition() != Some(arn));
+    (
+        primary.and_then(|one| one.id()).map(str::to_owned),
+        primary.and_then(|one| one.task_definition()).map(str::to_owned),
+    )
+}
+
+/// What is known of an update whose answer was lost, from a look: only that the revision which nobody else can write is
+/// there proves anything before the late bound.
+pub(crate) fn settled(seen: &Service, arn: &str) -> Option<Moved> {
+    (seen.task_definition() == Some(arn)).then(|| {
+        let primary = seen.deployments().iter().find(|one| one.task_definition() == Some(arn));
+        Moved {
+            deployment_id: primary.and_then(|one| one.id()).map(str::to_owned),
+            task_definition_arn: arn.to_owned(),
+            ..Moved::default()
+        }
+    })
+}
