@@ -313,6 +313,9 @@ impl Machine {
     /// Nothing more is written: wait until nothing of ours can arrive, look once more, end.
     pub(super) fn next_closing(&mut self) {
         let now = self.live.now;
+        if let (Some(open), true) = (self.untold(), self.rules.look_after_closed) {
+            return self.settle(open);
+        }
         if self.state.has_open() && self.rules.look_after_closed {
             let until = self.state.open().map(|intent| self.late_bound(intent)).max().unwrap_or(now);
             return self.watch(Vec::new(), until.max(now.plus_ms(1)));

@@ -465,8 +465,7 @@ impl Machine {
             Activity::Watching { until } => Some(*until),
             _ => None,
         };
-        let late = self.state.open().map(|intent| self.late_bound(intent)).min();
-        if let Some(at) = activity.into_iter().chain(late).min() {
+        if let Some(at) = activity.into_iter().chain(self.next_close()).min() {
             self.out.push(Action::WakeAt(at));
         }
     }
