@@ -97,6 +97,7 @@ impl Machine {
                     .give_way(format!("{component} was set to the new revision again, and not by us"));
             }
             self.live.old_seen.remove(&component);
+            self.live.unlooked.remove(&component);
             self.decide(Decision::SetBackAgain, Some(component.to_string()), Vec::new(), None);
         }
         self.unwatch();
@@ -106,6 +107,7 @@ impl Machine {
     /// The old value was seen while going back: from now on, the new value is a late call of ours, or somebody else's.
     fn live_track_old(&mut self, component: &Component) {
         self.live.old_seen.insert(component.clone());
+        self.live.unlooked.remove(component);
     }
 
     fn old_known(&self, component: &Component) -> bool {
@@ -134,14 +136,16 @@ impl Machine {
         })
     }
 
-    /// §3a.4: an open forward call may have landed late, once per intent.
+    /// §3a.4: a forward call may have landed late, once per intent: one that is open, or one whose bound has passed
+    /// since the last look.
     fn may_be_our_late_call(&self, component: &Component) -> bool {
         let open = self.state.open().any(|intent| {
             intent.direction == Direction::Forward && intent.component.as_ref() == Some(component)
         });
         let track = self.state.tracks.get(component);
         let counted = track.is_some_and(|track| track.appearances < track.forward);
-        open && (counted || !self.rules.count_appearances)
+        let may_have = open || self.live.unlooked.contains(component);
+        may_have && (counted || !self.rules.count_appearances)
     }
 
     pub(super) fn undo_ended(&mut self, id: &StepId, result: Result<Value, ErrorRecord>) {

@@ -266,6 +266,11 @@ impl Machine {
         if closed.is_some() {
             self.live.closed_at = self.live.now;
             self.live.inherited.remove(&intent.id);
+            if let (Direction::Forward, Some(ClosedBy::LateBound | ClosedBy::Obligation), Some(component)) =
+                (intent.direction, closed, &intent.component)
+            {
+                self.live.unlooked.insert(component.clone());
+            }
         }
         let attempt = self.state.attempts.get(&intent.step).copied().unwrap_or(1);
         let took_ms = u64::try_from(self.live.now.since(intent.signed_at).as_millis()).ok();

@@ -187,9 +187,10 @@ impl Turn<'_> {
                     self.live.inputs.push_back(Input::Command { command, via: "inbox" });
                 }
             }
-            KeeperAction::StoreLost => {
+            KeeperAction::StoreLost { window_until } => {
                 self.live.store_lost = true;
-                self.live.inputs.push_back(Input::StoreLost);
+                let window_ms = window_until.saturating_sub(self.now);
+                self.live.inputs.push_back(Input::StoreLost { window_ms });
             }
             KeeperAction::StoreBack => {
                 self.live.store_lost = false;
@@ -202,7 +203,11 @@ impl Turn<'_> {
                 }
                 self.end();
             }
-            KeeperAction::Nothing | KeeperAction::Released | KeeperAction::ReleaseRefused => self.end(),
+            KeeperAction::ReleaseRefused => {
+                self.rest.broke("the end is refused: an intent is open");
+                self.end();
+            }
+            KeeperAction::Nothing | KeeperAction::Released => self.end(),
             KeeperAction::Probe(_) | KeeperAction::Written(_) => {}
         }
     }
@@ -339,7 +344,8 @@ impl Turn<'_> {
             hash: format!("{what:?}"),
             component: (what != What::Run).then(component),
             to: declares.map(Declared::fingerprint),
-            exclusive: declares == Some(Declared::New),
+            // Only where nobody else writes it.
+            exclusive: declares == Some(Declared::New) && self.set.budget.foreign_new == 0,
             change: on.map_or(serde_json::Value::Null, Into::into),
         };
         self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on });
