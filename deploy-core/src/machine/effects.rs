@@ -220,10 +220,15 @@ impl Machine {
         if self.state.phase != Phase::Back || !self.rules.standing_undo || window_ms == 0 {
             return;
         }
-        for (id, ask) in std::mem::take(&mut self.live.granting).into_values() {
-            if let Some(sent) = self.state.sent.get(&id) {
+        let waiting = std::mem::take(&mut self.live.granting);
+        for (token, (id, ask)) in waiting {
+            let Some(sent) = self.state.sent.get(&id) else { continue };
+            if sent.intent.direction == Direction::Back {
                 let intent = sent.intent.clone();
                 self.grant(ask, &intent, window_ms);
+            } else {
+                // Only the undo stands: a forward call that waited when the rollout turned round does not.
+                self.live.granting.insert(token, (id, ask));
             }
         }
     }
