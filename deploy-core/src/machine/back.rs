@@ -97,10 +97,11 @@ impl Machine {
                     .give_way(format!("{component} was set to the new revision again, and not by us"));
             }
             self.live.old_seen.remove(&component);
-            self.live.unlooked.remove(&component);
             self.decide(Decision::SetBackAgain, Some(component.to_string()), Vec::new(), None);
         }
         self.unwatch();
+        // Whatever is closed by now cannot land after this write.
+        self.live.unlooked.remove(&component);
         self.run(&undo);
     }
 

@@ -116,8 +116,8 @@ struct Live {
     closed_at: Timestamp,
     /// Components whose old value was seen after going back began (what a look shows is not journaled).
     old_seen: BTreeSet<Component>,
-    /// Components whose forward call was closed by time alone, and which nobody has seen at the old value since: it
-    /// may have landed right before.
+    /// Components whose forward call was closed by time or on sight, and which nobody has seen at the old value since:
+    /// it may have landed right before.
     unlooked: BTreeSet<Component>,
     refusals: u32,
     settles: u32,
