@@ -212,7 +212,10 @@ impl Machine {
         if self.live.activity == Activity::Over {
             return self.after_the_end(input);
         }
-        self.close_what_is_too_late();
+        if self.live.activity != Activity::Asleep {
+            // What is inherited is closed by our own clock, from the taking on: never by the times of another's.
+            self.close_what_is_too_late();
+        }
         match input {
             Input::Begun { fence, owner, previous, how, quiet_ms } => {
                 self.begun(fence, owner, previous, how, quiet_ms)
