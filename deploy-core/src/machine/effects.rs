@@ -271,7 +271,8 @@ impl Machine {
         if closed.is_some() {
             self.live.closed_at = self.live.now;
             self.live.inherited.remove(&intent.id);
-            if let (Direction::Forward, Some(by), Some(component)) = (intent.direction, closed, &intent.component)
+            if let (Direction::Forward, Some(by), Some(component)) =
+                (intent.direction, closed, &intent.component)
                 && matches!(by, ClosedBy::LateBound | ClosedBy::Obligation | ClosedBy::Sight)
             {
                 self.live.unlooked.insert(component.clone());
