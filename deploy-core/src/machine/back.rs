@@ -100,12 +100,15 @@ impl Machine {
             self.decide(Decision::SetBackAgain, Some(component.to_string()), Vec::new(), None);
         }
         self.unwatch();
+        // Whatever is closed by now cannot land after this write.
+        self.live.unlooked.remove(&component);
         self.run(&undo);
     }
 
     /// The old value was seen while going back: from now on, the new value is a late call of ours, or somebody else's.
     fn live_track_old(&mut self, component: &Component) {
         self.live.old_seen.insert(component.clone());
+        self.live.unlooked.remove(component);
     }
 
     fn old_known(&self, component: &Component) -> bool {
@@ -134,14 +137,16 @@ impl Machine {
         })
     }
 
-    /// §3a.4: an open forward call may have landed late, once per intent.
+    /// §3a.4: a forward call may have landed late, once per intent: one that is open, or one whose bound has passed
+    /// since the last look.
     fn may_be_our_late_call(&self, component: &Component) -> bool {
         let open = self.state.open().any(|intent| {
             intent.direction == Direction::Forward && intent.component.as_ref() == Some(component)
         });
         let track = self.state.tracks.get(component);
         let counted = track.is_some_and(|track| track.appearances < track.forward);
-        open && (counted || !self.rules.count_appearances)
+        let may_have = open || self.live.unlooked.contains(component);
+        may_have && (counted || !self.rules.count_appearances)
     }
 
     pub(super) fn undo_ended(&mut self, id: &StepId, result: Result<Value, ErrorRecord>) {
@@ -313,6 +318,9 @@ impl Machine {
     /// Nothing more is written: wait until nothing of ours can arrive, look once more, end.
     pub(super) fn next_closing(&mut self) {
         let now = self.live.now;
+        if let (Some(open), true) = (self.untold(), self.rules.look_after_closed) {
+            return self.settle(open);
+        }
         if self.state.has_open() && self.rules.look_after_closed {
             let until = self.state.open().map(|intent| self.late_bound(intent)).max().unwrap_or(now);
             return self.watch(Vec::new(), until.max(now.plus_ms(1)));

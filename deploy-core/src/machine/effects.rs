@@ -11,6 +11,9 @@ use crate::{
     state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
+/// How long a call stays open where only settling tells, and settling does not.
+const UNTOLD_MS: u64 = 900_000;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
@@ -28,7 +31,10 @@ impl Machine {
                 &Error::new(ErrorKind::Interrupted, "the rollout no longer goes forward; nothing was sent"),
             );
         }
-        if matches!(self.state.phase, Phase::GivingWay | Phase::Abandoned) {
+        // A barrier write changes nothing that anyone reads, so it may still settle what is open.
+        let silent = self.state.phase == Phase::GivingWay
+            || self.state.phase == Phase::Abandoned && direction != Direction::Barrier;
+        if silent {
             return self.deny(ask.id, &Error::new(ErrorKind::Interrupted, "this rollout writes no more"));
         }
         if direction == Direction::Forward {
@@ -214,10 +220,15 @@ impl Machine {
         if self.state.phase != Phase::Back || !self.rules.standing_undo || window_ms == 0 {
             return;
         }
-        for (id, ask) in std::mem::take(&mut self.live.granting).into_values() {
-            if let Some(sent) = self.state.sent.get(&id) {
+        let waiting = std::mem::take(&mut self.live.granting);
+        for (token, (id, ask)) in waiting {
+            let Some(sent) = self.state.sent.get(&id) else { continue };
+            if sent.intent.direction == Direction::Back {
                 let intent = sent.intent.clone();
                 self.grant(ask, &intent, window_ms);
+            } else {
+                // Only the undo stands: a forward call that waited when the rollout turned round does not.
+                self.live.granting.insert(token, (id, ask));
             }
         }
     }
@@ -260,6 +271,12 @@ impl Machine {
         if closed.is_some() {
             self.live.closed_at = self.live.now;
             self.live.inherited.remove(&intent.id);
+            if let (Direction::Forward, Some(by), Some(component)) =
+                (intent.direction, closed, &intent.component)
+                && matches!(by, ClosedBy::LateBound | ClosedBy::Obligation | ClosedBy::Sight)
+            {
+                self.live.unlooked.insert(component.clone());
+            }
         }
         let attempt = self.state.attempts.get(&intent.step).copied().unwrap_or(1);
         let took_ms = u64::try_from(self.live.now.since(intent.signed_at).as_millis()).ok();
@@ -333,16 +350,18 @@ impl Machine {
             return;
         }
         self.live.settles += 1;
-        let compares = self.plan.capabilities.write_guard != WriteGuard::None;
-        let again = match found {
-            // Where writes are compared the answer is to be had; elsewhere only the late bound tells.
-            Ok(Settled::Unknown) => compares && self.state.phase == Phase::Forward,
-            Ok(_) => false,
-            Err(_) => self.state.phase == Phase::Forward || compares,
-        };
-        self.live.activity = if again && self.live.settles < 20 {
-            Activity::Settling { intent: id, again_at: Some(self.live.now.plus_ms(1_000)) }
+        let open = self.state.sent.get(&id).is_some_and(|sent| sent.closed.is_none());
+        let soon = self.live.now.plus_ms(1_000);
+        let ends = matches!(self.state.phase, Phase::Baking | Phase::Back | Phase::Following);
+        self.live.activity = if !open {
+            Activity::Free
+        } else if ends {
+            // Looking goes on in between: it may land any time.
+            Activity::Backoff { at: soon }
+        } else if self.compares() || !self.live.inherited.contains_key(&id) {
+            Activity::Settling { intent: id, again_at: Some(soon) }
         } else {
+            // Only the late bound tells, and what a predecessor left is watched until then.
             Activity::Free
         };
     }
@@ -352,26 +371,52 @@ impl Machine {
         self.live.inherited.get(&intent.id).copied().unwrap_or(intent.late_bound)
     }
 
-    /// Closes intents whose late bound has passed. What must never be repeated becomes an obligation.
-    pub(super) fn close_what_is_too_late(&mut self) {
-        let waiting: Vec<u64> = self.live.granting.values().map(|(intent, _)| *intent).collect();
-        let now = self.live.now;
-        let in_flight = |intent: &Intent| {
+    fn compares(&self) -> bool {
+        self.plan.capabilities.write_guard != WriteGuard::None
+    }
+
+    /// Time proves nothing of this call: the platform compares, so only a write that burns it does.
+    fn is_told_by_settling(&self, intent: &Intent) -> bool {
+        self.compares() && intent.component.is_some() && self.plan.capabilities.lateness.bound_ms() == 0
+    }
+
+    /// An open call that a platform that compares can tell now.
+    pub(super) fn untold(&self) -> Option<u64> {
+        let mut open = self.state.open();
+        open.find(|intent| self.compares() && intent.component.is_some()).map(|intent| intent.id)
+    }
+
+    /// When time closes the intent. `None`: it waits to be durable, and was not sent.
+    fn closes_at(&self, intent: &Intent) -> Option<Timestamp> {
+        if self.live.granting.values().any(|(waiting, _)| *waiting == intent.id) {
+            return None;
+        }
+        let mut at = self.late_bound(intent);
+        if !self.live.inherited.contains_key(&intent.id) {
             // Its own call may be running: the attempt's deadline is far below every late bound that is not zero.
-            !self.live.inherited.contains_key(&intent.id)
-                && now < intent.signed_at.plus_ms(self.timing.request_ms + self.timing.window_ms)
-        };
-        let late: Vec<Intent> = self
-            .state
-            .open()
-            .filter(|intent| {
-                now >= self.late_bound(intent) && !waiting.contains(&intent.id) && !in_flight(intent)
-            })
-            .cloned()
-            .collect();
+            at = at.max(intent.signed_at.plus_ms(self.timing.request_ms + self.timing.window_ms));
+        }
+        if self.is_told_by_settling(intent) {
+            at = at.max(intent.signed_at.plus_ms(UNTOLD_MS));
+        }
+        Some(at)
+    }
+
+    /// When time next closes something.
+    pub(super) fn next_close(&self) -> Option<Timestamp> {
+        self.state.open().filter_map(|intent| self.closes_at(intent)).min()
+    }
+
+    /// Closes intents whose late bound has passed. What must never be repeated, and what could not be settled in all
+    /// that time, becomes an obligation.
+    pub(super) fn close_what_is_too_late(&mut self) {
+        let now = self.live.now;
+        let is_late = |intent: &&Intent| self.closes_at(intent).is_some_and(|at| now >= at);
+        let late: Vec<Intent> = self.state.open().filter(is_late).cloned().collect();
         for intent in late {
             let by = match intent.sending {
                 Sending::AtMostOnce => ClosedBy::Obligation,
+                _ if self.is_told_by_settling(&intent) => ClosedBy::Obligation,
                 Sending::Idempotent | Sending::Once => ClosedBy::LateBound,
             };
             self.answer(&intent, StepState::Unknown, Some(by), None, None);

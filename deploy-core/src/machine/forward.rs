@@ -298,6 +298,18 @@ impl Machine {
             Phase::GivingWay | Phase::Abandoned => self.observed_closing(),
             Phase::Guarding | Phase::Ended => {}
         }
+        self.settle_after_a_look();
+    }
+
+    /// Where writes are compared, what is open can be told, and has to be before anything is final: time proves
+    /// nothing there.
+    fn settle_after_a_look(&mut self) {
+        let watching = matches!(self.live.activity, Activity::Watching { .. });
+        let ends = matches!(self.state.phase, Phase::Baking | Phase::Back | Phase::Following);
+        if let (true, true, Some(open)) = (watching, ends, self.untold()) {
+            self.unwatch();
+            self.settle(open);
+        }
     }
 
     fn report_signals(&mut self, component: &Component, seen: &Observation) {

@@ -116,6 +116,9 @@ struct Live {
     closed_at: Timestamp,
     /// Components whose old value was seen after going back began (what a look shows is not journaled).
     old_seen: BTreeSet<Component>,
+    /// Components whose forward call was closed by time or on sight, and which nobody has seen at the old value since:
+    /// it may have landed right before.
+    unlooked: BTreeSet<Component>,
     refusals: u32,
     settles: u32,
     blind: Option<ErrorRecord>,
@@ -163,6 +166,7 @@ impl Machine {
             back_until: None,
             closed_at: Timestamp::default(),
             old_seen: BTreeSet::new(),
+            unlooked: BTreeSet::new(),
             refusals: 0,
             settles: 0,
             blind: None,
@@ -208,7 +212,10 @@ impl Machine {
         if self.live.activity == Activity::Over {
             return self.after_the_end(input);
         }
-        self.close_what_is_too_late();
+        if self.live.activity != Activity::Asleep {
+            // What is inherited is closed by our own clock, from the taking on: never by the times of another's.
+            self.close_what_is_too_late();
+        }
         match input {
             Input::Begun { fence, owner, previous, how, quiet_ms } => {
                 self.begun(fence, owner, previous, how, quiet_ms)
@@ -386,6 +393,7 @@ impl Machine {
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
         let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
+        self.live.unlooked = self.state.closed_by_time();
         self.note(Fact::Driver { owner, previous, fence, how });
         if how == DriverHow::Began {
             self.live.activity = Activity::Free;
@@ -465,8 +473,7 @@ impl Machine {
             Activity::Watching { until } => Some(*until),
             _ => None,
         };
-        let late = self.state.open().map(|intent| self.late_bound(intent)).min();
-        if let Some(at) = activity.into_iter().chain(late).min() {
+        if let Some(at) = activity.into_iter().chain(self.next_close()).min() {
             self.out.push(Action::WakeAt(at));
         }
     }

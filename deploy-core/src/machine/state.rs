@@ -111,6 +111,15 @@ impl State {
         self.sent.values().filter(|sent| sent.closed.is_none()).map(|sent| &sent.intent)
     }
 
+    /// Components with a forward intent that was closed by time alone.
+    pub(crate) fn closed_by_time(&self) -> BTreeSet<Component> {
+        let by_time = |sent: &&Sent| {
+            sent.intent.direction == Direction::Forward
+                && matches!(sent.closed, Some(ClosedBy::LateBound | ClosedBy::Obligation))
+        };
+        self.sent.values().filter(by_time).filter_map(|sent| sent.intent.component.clone()).collect()
+    }
+
     /// Whether an unanswered intent of this direction is left.
     pub(crate) fn has_open(&self) -> bool {
         self.open().next().is_some()

@@ -25,6 +25,7 @@ pub(super) fn all() -> Vec<Property<Setting>> {
         "it gives way to itself",
         "the claim is released while an intent is open",
         "the fence goes down",
+        "the end is refused: an intent is open",
         "what must not happen twice happens twice",
         "a write of an older fence lands after a newer holder has sealed",
         "something lands after the end was said",

@@ -10,7 +10,7 @@ use std::{
 use super::deployer::Live;
 use crate::{
     machine::{Rules, Timing},
-    model::{Ended, Fingerprint, Lateness, Plan, Timestamp},
+    model::{Ended, Fingerprint, Plan, Timestamp},
     state::head::Head,
 };
 
@@ -47,7 +47,7 @@ impl Declared {
 }
 
 /// How much may go wrong. Each use takes one away, so that the world is finite.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     /// A deployer loses everything that is not stored.
     pub(super) crashes: u8,
@@ -75,6 +75,23 @@ pub(super) struct Budget {
     pub(super) breaks: u8,
 }
 
+impl Budget {
+    pub(super) const NONE: Self = Self {
+        crashes: 0,
+        pauses: 0,
+        store: 0,
+        delays: 0,
+        foreign: 0,
+        foreign_new: 0,
+        aborts: 0,
+        red: 0,
+        leaves: 0,
+        partitions: 0,
+        resumes: 0,
+        breaks: 0,
+    };
+}
+
 /// What is checked: class, rules, plan and budget.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
@@ -82,12 +99,8 @@ pub(super) struct Setting {
     pub(super) class: Class,
     pub(super) rules: Rules,
     pub(super) budget: Budget,
-    /// How late a call may land, as the platform states it.
-    pub(super) lateness: Lateness,
     /// Requests are signed: the platform refuses old ones. Otherwise lateness counts from the sending.
     pub(super) signed: bool,
-    /// The plan has a step that must not happen twice, before the one that declares.
-    pub(super) with_run: bool,
     /// The clock stands still after this many ticks.
     pub(super) ticks: u64,
     pub(super) timing: Timing,

@@ -1,0 +1,118 @@
+//! The scopes that are checked to the end with every rule in place.
+
+use super::{
+    check, setting,
+    world::{Budget, Class, Setting},
+};
+
+const NONE: Budget = Budget::NONE;
+
+/// Nothing is broken, and what the scope is there for happens in it.
+fn holds(set: Setting, reached: &[&str]) {
+    let (broken, unreached) = check(set);
+    assert!(broken.is_empty(), "{broken:#?}");
+    let missing: Vec<_> = reached.iter().filter(|name| unreached.contains(name)).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+}
+
+/// The bigger scopes run with `MODEL=full` alone: they take minutes.
+fn full() -> bool {
+    std::env::var("MODEL").is_ok_and(|value| value == "full")
+}
+
+#[test]
+fn p0_a_crash_and_a_takeover() {
+    let budget = Budget { crashes: 1, resumes: 1, delays: 1, red: 1, ..NONE };
+    let reached = ["succeeded", "rolled back", "resumed", "gone back over an unanswered call"];
+    holds(setting("p0 crash, takeover, late call, bad revision", Class::P0, 9, budget), &reached);
+}
+
+#[test]
+fn p0_somebody_else_writes() {
+    let budget = Budget { delays: 1, foreign: 1, red: 1, aborts: 1, ..NONE };
+    let reached = ["superseded", "rolled back", "aborted", "succeeded"];
+    holds(setting("p0 foreign writer, late call, abort", Class::P0, 9, budget), &reached);
+}
+
+#[test]
+fn p0_somebody_else_writes_the_new_value() {
+    let budget = Budget { delays: 1, foreign_new: 2, red: 1, ..NONE };
+    holds(setting("p0 foreign new value, late call", Class::P0, 8, budget), &["superseded", "rolled back"]);
+}
+
+#[test]
+fn p0_a_lease_broken_under_a_living_holder() {
+    let budget = Budget { resumes: 1, breaks: 1, delays: 1, ..NONE };
+    holds(setting("p0 broken lease, late call", Class::P0, 6, budget), &["resumed", "succeeded"]);
+}
+
+#[test]
+fn p0_a_platform_without_signatures() {
+    let budget = Budget { resumes: 1, delays: 1, pauses: 1, ..NONE };
+    let set = setting("p0 unsigned, pause, takeover, late call", Class::P0, 9, budget).unsigned();
+    holds(set, &["resumed", "succeeded"]);
+}
+
+#[test]
+fn p0_the_store_is_gone() {
+    let budget = Budget { partitions: 1, red: 1, pauses: 1, ..NONE };
+    holds(setting("p0 store out of reach, pause", Class::P0, 7, budget), &["undone without the store"]);
+}
+
+#[test]
+fn p0_answers_of_the_store_are_lost() {
+    let budget = Budget { store: 2, resumes: 1, leaves: 1, aborts: 1, ..NONE };
+    holds(
+        setting("p0 lost answers of the store", Class::P0, 4, budget),
+        &["succeeded", "aborted", "resumed"],
+    );
+}
+
+#[test]
+fn p0_what_must_not_happen_twice() {
+    let budget = Budget { crashes: 1, resumes: 1, delays: 1, ..NONE };
+    holds(setting("p0 at most once, crash, takeover", Class::P0, 10, budget).with_run(), &["resumed"]);
+}
+
+#[test]
+fn p1_takeovers_at_any_time() {
+    let budget = Budget { resumes: 1, breaks: 1, delays: 1, aborts: 1, ..NONE };
+    let mut set = setting("p1 broken lease, late call, abort", Class::P1, 3, budget);
+    // Nothing in the safety of P1 and P2 depends on clocks.
+    set.rules.permit_clock = false;
+    holds(set, &["resumed", "aborted"]);
+}
+
+#[test]
+fn p1_going_back_over_an_unanswered_call() {
+    let budget = Budget { delays: 2, aborts: 1, red: 1, ..NONE };
+    let reached = ["gone back over an unanswered call", "aborted", "rolled back"];
+    holds(setting("p1 abort and late calls", Class::P1, 7, budget), &reached);
+}
+
+#[test]
+fn p2_takeovers_at_any_time() {
+    let budget = Budget { resumes: 1, breaks: 1, delays: 1, aborts: 1, ..NONE };
+    let mut set = setting("p2 broken lease, late call, abort", Class::P2, 3, budget);
+    set.rules.permit_clock = false;
+    holds(set, &["resumed", "aborted"]);
+}
+
+#[test]
+fn full_scope() {
+    if !full() {
+        return;
+    }
+    let two = Budget { crashes: 2, resumes: 2, delays: 1, red: 1, ..NONE };
+    holds(setting("full: p0 two crashes, three deployers", Class::P0, 13, two), &["resumed"]);
+    let foreign = Budget { crashes: 1, resumes: 1, delays: 1, red: 1, foreign: 1, aborts: 1, ..NONE };
+    holds(setting("full: p0 takeover and a foreign writer", Class::P0, 10, foreign), &["superseded"]);
+    let late = Budget { delays: 2, crashes: 1, resumes: 1, aborts: 1, ..NONE };
+    holds(setting("full: p0 two late calls", Class::P0, 10, late), &["resumed"]);
+    for class in [Class::P1, Class::P2] {
+        let three = Budget { resumes: 2, breaks: 2, delays: 1, ..NONE };
+        let mut set = setting("full: three deployers, broken leases, late call", class, 4, three);
+        set.rules.permit_clock = false;
+        holds(set, &["resumed"]);
+    }
+}
