@@ -46,3 +46,37 @@ impl<W: Write + Send + 'static> Observer for PlainLines<W> {
         let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observers::{JsonLines, fixture};
+
+    #[test]
+    fn a_deploy_that_goes_back_reads_as_one_story() {
+        let out = fixture::Shared::default();
+        let lines = PlainLines::new(out.clone());
+        fixture::rolled_back().iter().for_each(|event| lines.see(event));
+        let golden = include_str!("../../tests/golden/screens/lines.txt");
+        assert_eq!(out.text(), golden);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_stops_nothing() {
+        #[derive(Debug)]
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let observers: [Box<dyn Observer>; 2] =
+            [Box::new(PlainLines::new(Gone)), Box::new(JsonLines::new(Gone))];
+        for observer in observers {
+            fixture::rolled_back().iter().for_each(|event| observer.see(event));
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Where events go: lines, JSON lines, a terminal, tracing spans.
 
+#[cfg(test)]
+mod fixture;
 mod json;
 mod lines;
 mod message;
