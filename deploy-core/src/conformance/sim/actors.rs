@@ -66,10 +66,8 @@ impl Deploys {
                 }
             });
         }
-        let network = Network {
-            permille: stage.scenario.store_permille,
-            outages: stage.scenario.outages.clone(),
-        };
+        let network =
+            Network { permille: stage.scenario.store_permille, outages: stage.scenario.outages.clone() };
         let deployer = deployer(&process, &stage.store, network, sim.random.next());
         let clock = Arc::new(ProcessClock(Arc::clone(&process)));
         let inner = stage.world.place(clock);
@@ -80,9 +78,7 @@ impl Deploys {
     /// The target, as a driver of its own would have it.
     pub(super) fn target(&self, bake_s: u64) -> Target {
         let deployer = self.deployer.clone().named_holder(self.process.holder());
-        deployer
-            .target_at(TARGET.0, TARGET.1, Arc::clone(&self.place))
-            .bake(Duration::from_secs(bake_s))
+        deployer.target_at(TARGET.0, TARGET.1, Arc::clone(&self.place)).bake(Duration::from_secs(bake_s))
     }
 }
 

@@ -65,9 +65,9 @@ impl Truth<'_> {
 
     /// Effective writes of one deploy.
     fn of<'b>(&'b self, rollout: &'b RolloutId) -> impl Iterator<Item = &'b SimWrite> {
-        self.writes.iter().filter(
-            move |write| matches!(&write.by, Writer::Deploy { rollout: by, .. } if by == rollout),
-        )
+        self.writes
+            .iter()
+            .filter(move |write| matches!(&write.by, Writer::Deploy { rollout: by, .. } if by == rollout))
     }
 
     /// (1) Where writes are compared, nothing lands under an older fence after a newer one was accepted.
@@ -77,7 +77,8 @@ impl Truth<'_> {
         }
         let mut highest: BTreeMap<&str, u64> = BTreeMap::new();
         for write in &self.writes {
-            let (Some(component), Writer::Deploy { fence, rollout, .. }) = (&write.component, &write.by) else {
+            let (Some(component), Writer::Deploy { fence, rollout, .. }) = (&write.component, &write.by)
+            else {
                 continue;
             };
             if !matches!(write.kind, WriteKind::Set | WriteKind::Barrier) {
@@ -216,10 +217,8 @@ impl Truth<'_> {
                 self.violated(3, rollout, text);
             }
         }
-        let settled = matches!(
-            outcome.ended,
-            Ended::Succeeded { .. } | Ended::RolledBack { .. } | Ended::Aborted
-        );
+        let settled =
+            matches!(outcome.ended, Ended::Succeeded { .. } | Ended::RolledBack { .. } | Ended::Aborted);
         let wrote = self.of(rollout).any(|write| write.changed && write.kind != WriteKind::Register);
         if settled && wrote && !known {
             let side = outcome.serving.side;
@@ -238,9 +237,9 @@ impl Truth<'_> {
 
     /// (5) Somebody else's value stays, or a person is told that it does not.
     fn superseded(&self, rollout: &RolloutId, at: u64, outcome: &Outcome, journal: &[Stored]) {
-        let gave_way = journal.iter().find(|stored| {
-            matches!(&stored.entry.fact, Fact::Decision { decision: Decision::GiveWay, .. })
-        });
+        let gave_way = journal
+            .iter()
+            .find(|stored| matches!(&stored.entry.fact, Fact::Decision { decision: Decision::GiveWay, .. }));
         let Some(gave_way) = gave_way else { return };
         for component in self.initial.keys() {
             let last = self.writes.iter().rfind(|write| {
@@ -249,7 +248,11 @@ impl Truth<'_> {
             let Some(last) = last else { continue };
             let ours = matches!(&last.by, Writer::Deploy { rollout: by, .. } if by == rollout);
             if ours && last.at > gave_way.at && outcome.needed.is_none() {
-                self.violated(5, rollout, format!("it overwrote somebody's value and does not say so: {last:?}"));
+                self.violated(
+                    5,
+                    rollout,
+                    format!("it overwrote somebody's value and does not say so: {last:?}"),
+                );
             }
         }
     }

@@ -224,10 +224,7 @@ fn summary(fact: &Fact) -> String {
 /// Whether nothing may be written forward after this.
 pub(super) fn turns(fact: &Fact) -> bool {
     let Fact::Decision { decision, .. } = fact else { return false };
-    matches!(
-        decision,
-        Decision::GoBack | Decision::FollowRevert | Decision::GiveWay | Decision::Abandon
-    )
+    matches!(decision, Decision::GoBack | Decision::FollowRevert | Decision::GiveWay | Decision::Abandon)
 }
 
 #[async_trait]

@@ -51,9 +51,9 @@ impl SimWorld for MemoryWorld {
 
     fn faults(&self, hook: Option<SimHook>) {
         match hook {
-            Some(hook) => self
-                .world
-                .faults(move |info| hook(&SimCall { what: info.what.to_owned(), read: info.read })),
+            Some(hook) => {
+                self.world.faults(move |info| hook(&SimCall { what: info.what.to_owned(), read: info.read }))
+            }
             None => self.world.no_faults(),
         }
     }

@@ -96,8 +96,7 @@ async fn simulate(platform: &dyn SimPlatform, seed: u64, all: bool) -> Run {
     let scenario = Scenario::draw(&random, platform.shapes());
     let clock = TokioClock::starting_at(Timestamp::from_millis(EPOCH_MS));
     let sim = Sim::new(clock.clone(), random, all);
-    let setting =
-        WorldSetting { shape: scenario.shape, desired: scenario.desired, hook: scenario.hook };
+    let setting = WorldSetting { shape: scenario.shape, desired: scenario.desired, hook: scenario.hook };
     let world = platform.world(&setting, Arc::new(clock.clone()));
     let memory = if scenario.hashing { MemoryStore::hashing() } else { MemoryStore::new() };
     let poll = std::time::Duration::from_millis(scenario.poll_ms);
@@ -154,7 +153,9 @@ async fn finish(stage: &Arc<Stage>, initial: BTreeMap<String, String>) {
             Ok(Some(outcome)) if outcome.ended == Ended::Refused && is_about_way_back(&outcome) => {
                 sim.count("last deploy refused");
             }
-            Ok(Some(outcome)) => sim.violated(format!("promise 7: the last deploy did not succeed: {outcome:?}")),
+            Ok(Some(outcome)) => {
+                sim.violated(format!("promise 7: the last deploy did not succeed: {outcome:?}"))
+            }
             Ok(None) => sim.violated("promise 7: the last deploy does not end".to_owned()),
             Err(error) => sim.violated(format!("promise 7: the last deploy cannot begin: {error}")),
         }
@@ -191,10 +192,7 @@ fn claims_are_free(stage: &Stage) {
     }
 }
 
-async fn plans(
-    stage: &Stage,
-    journals: &BTreeMap<RolloutId, Vec<Stored>>,
-) -> BTreeMap<RolloutId, Plan> {
+async fn plans(stage: &Stage, journals: &BTreeMap<RolloutId, Vec<Stored>>) -> BTreeMap<RolloutId, Plan> {
     let records = Records::new(Arc::new(stage.store.clone()), None);
     let mut plans = BTreeMap::new();
     for (rollout, journal) in journals {

@@ -32,9 +32,7 @@ pub(super) fn hook(sim: &Arc<Sim>, world: &dyn SimWorld, permille: u64) -> SimHo
         }
         if !call.read {
             let number = process.next_platform_call();
-            let trap = process.sprung(
-                |point| matches!(point, Point::Platform { nth, .. } if *nth == number),
-            );
+            let trap = process.sprung(|point| matches!(point, Point::Platform { nth, .. } if *nth == number));
             if let Some(trap) = trap {
                 process.suffer(&trap);
                 let after = matches!(trap.point, Point::Platform { after: true, .. });

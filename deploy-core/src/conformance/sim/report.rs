@@ -3,8 +3,7 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    fmt,
-    panic,
+    fmt, panic,
     sync::{
         Mutex, Once, PoisonError,
         atomic::{AtomicU64, Ordering},

@@ -47,8 +47,7 @@ pub(super) fn deployer(process: &Arc<Process>, store: &AuditStore, network: Netw
     let script = move |call: &Call<'_>| fate(&sim, &at, &network, call);
     let inner: Arc<dyn StateStore> = Arc::new(store.clone());
     let clock: Arc<dyn Clock> = Arc::new(process.sim.clock.clone());
-    let store =
-        SimStore { faulty: FaultyStore::new(inner, clock, script), process: Arc::clone(process) };
+    let store = SimStore { faulty: FaultyStore::new(inner, clock, script), process: Arc::clone(process) };
     Deployer::new(store)
         .clock(ProcessClock(Arc::clone(process)))
         .random(crate::clock::SeededRandom::new(seed))
