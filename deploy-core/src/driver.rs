@@ -22,7 +22,7 @@ use crate::{
     event::{Event, EventKind, PhaseName},
     guards::{self, Guard, GuardContext},
     hash::StoreKey,
-    machine::{Action, EffectEnd, Input, Inspected, Look, Machine, Timing},
+    machine::{Action, EffectEnd, Input, Inspected, Look, Machine},
     model::{Component, Motion, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
     platform::{Platform, Settled, Versions},
     rollout::{Ending, EventLog},
@@ -49,7 +49,6 @@ pub(crate) struct DriverSetting {
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Arc<Head>,
     pub(crate) key: StoreKey,
-    pub(crate) timing: Timing,
     pub(crate) log: EventLog,
     pub(crate) versions: Versions,
     /// How many appended entries the store has already.
@@ -499,11 +498,11 @@ impl Driver {
 
     fn acknowledged(&mut self, event: &Event) {
         let EventKind::Fact(fact) = &event.kind else { return };
-        if let crate::state::journal::Fact::Command { id: Some(id), accepted, .. } = &**fact {
-            if let Some(at) = self.acknowledge.iter().position(|(waiting, _)| waiting == id) {
-                let (_, answer) = self.acknowledge.swap_remove(at);
-                let _ = answer.send(*accepted);
-            }
+        if let crate::state::journal::Fact::Command { id: Some(id), accepted, .. } = &**fact
+            && let Some(at) = self.acknowledge.iter().position(|(waiting, _)| waiting == id)
+        {
+            let (_, answer) = self.acknowledge.swap_remove(at);
+            let _ = answer.send(*accepted);
         }
     }
 }

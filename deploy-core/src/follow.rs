@@ -15,7 +15,7 @@ use crate::{
 
 impl Target {
     /// A handle on the rollout that has the claim, fed from the store.
-    pub(crate) async fn follow(&self, home: Claim, head: Head) -> Result<Rollout> {
+    pub(crate) fn follow(&self, home: Claim, head: Head) -> Result<Rollout> {
         let over = || Error::new(ErrorKind::Conflict, "the deploy is over");
         let id = head.claim.clone().ok_or_else(over)?;
         let log = EventLog::new();
@@ -23,7 +23,7 @@ impl Target {
         let follower = Follower { target: self.clone(), home, id: id.clone(), log: log.clone() };
         let telling = Telling::start(&log, &self.observers);
         let clock = Arc::clone(&self.deployer.0.clock);
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             let ended = follower.run(head).await;
             telling.end(&*clock, Duration::from_secs(2)).await;
             let _ = tell.send(Some(Arc::new(ended)));
@@ -35,7 +35,6 @@ impl Target {
             via: Via::Inbox(Box::new(self.clone())),
             ending,
             actor: self.deployer.0.actor.clone(),
-            task: Some(Arc::new(task.abort_handle())),
         })
     }
 }

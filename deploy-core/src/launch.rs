@@ -32,6 +32,15 @@ pub(crate) enum Lease {
     Nothing,
 }
 
+/// How a lease is taken that somebody else may still hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taking {
+    /// A holder that exists or beats is left alone.
+    InTurn,
+    /// A person breaks the lease.
+    ByForce,
+}
+
 pub(crate) struct Held {
     pub(crate) fence: Fence,
     pub(crate) previous: Option<String>,
@@ -45,7 +54,7 @@ pub(crate) struct Held {
 
 impl Target {
     /// Asks for the lease of the home claim, and waits for the answer (up to the patience W).
-    pub(crate) async fn lease(&self, claim: &Claim, want: Want, believe_alive: bool) -> Result<Lease> {
+    pub(crate) async fn lease(&self, claim: &Claim, want: Want, how: Taking) -> Result<Lease> {
         let shared = &self.deployer.0;
         let records = self.records();
         let me = shared.holder.clone().unwrap_or_else(|| crate::state::process::current(&*shared.random));
@@ -60,11 +69,14 @@ impl Target {
             random: Arc::clone(&shared.random),
             liveness: Arc::clone(&shared.liveness),
             store_call: Duration::from_millis(shared.timing.store_call_ms),
-            believe_alive,
+            believe_alive: how == Taking::InTurn,
         };
         let (to_keeper, from_driver) = mpsc::unbounded_channel();
         let (to_driver, mut from_keeper) = mpsc::unbounded_channel();
         let task = tokio::spawn(session.run(keeper, from_driver, to_driver));
+        if how == Taking::ByForce {
+            let _ = to_keeper.send(ToKeeper::Break);
+        }
         loop {
             match from_keeper.recv().await {
                 Some(KeeperAction::Taken { fence, previous, how, head }) => {
@@ -118,7 +130,7 @@ impl Target {
             entries: entries.clone(),
             fence_above,
         };
-        let held = match self.lease(&home, want, true).await? {
+        let held = match self.lease(&home, want, Taking::InTurn).await? {
             Lease::Held(held) => held,
             Lease::Busy(head) => {
                 let who = head.holder.as_ref().map_or_else(|| "somebody".into(), owner_words);
@@ -177,7 +189,6 @@ impl Target {
             pin,
             head: Arc::new((*held.head).clone()),
             key,
-            timing: shared.timing,
             log: log.clone(),
             versions,
             stored,
@@ -192,7 +203,7 @@ impl Target {
         let telling = Telling::start(&log, &self.observers);
         let clock = Arc::clone(&shared.clock);
         let keeper = KeeperTask(held.task);
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             let _keeper = keeper;
             let ended = driver.run(begun, held.from_keeper, from_handle).await;
             if matches!(ended, Ending::Ended(_)) {
@@ -210,7 +221,6 @@ impl Target {
             via: Via::Driver(to_driver),
             ending,
             actor: shared.actor.clone(),
-            task: Some(Arc::new(task.abort_handle())),
         })
     }
 
@@ -226,10 +236,10 @@ impl Target {
                 }
                 return Ok(Ok(Some(record.pin)));
             }
-            if let Some((_, head)) = records.head(home).await? {
-                if head.target != *name {
-                    return Ok(Err(format!("{home} belongs to {}, not to {name}", head.target)));
-                }
+            if let Some((_, head)) = records.head(home).await?
+                && head.target != *name
+            {
+                return Ok(Err(format!("{home} belongs to {}, not to {name}", head.target)));
             }
             let shared = &self.deployer.0;
             let record = TargetRecord::new(
@@ -375,7 +385,6 @@ impl Target {
             via: Via::Nothing,
             ending,
             actor: shared.actor.clone(),
-            task: None,
         }
     }
 

@@ -158,8 +158,6 @@ pub struct Rollout {
     pub(crate) via: Via,
     pub(crate) ending: watch::Receiver<Option<Arc<Ending>>>,
     pub(crate) actor: String,
-    /// Stops the driver when the last handle that can is dropped: only in simulation.
-    pub(crate) task: Option<Arc<tokio::task::AbortHandle>>,
 }
 
 impl Rollout {

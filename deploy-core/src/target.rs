@@ -7,7 +7,7 @@ use crate::{
     context::{LocalSecrets, Secrets},
     error::{Error, ErrorKind, Result},
     guards::{Guard, IdentityGuard, OrderGuard, WayBackGuard},
-    launch::Lease,
+    launch::{Lease, Taking},
     machine::{Machine, Rules, Timing},
     model::{Claim, Goal, Outcome, Plan, Release, Revision, RolloutId, Snapshot, TargetName, millis},
     observers::Observer,
@@ -319,7 +319,19 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
-        self.go_on(true).await
+        self.go_on(Taking::InTurn).await
+    }
+
+    /// Takes the lease of an unfinished rollout from whoever holds it, and goes on with it. For a person who knows that
+    /// the holder is stuck: the fence keeps the old holder's writes out where the platform compares.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub async fn break_lease(&self, reason: impl Into<String>) -> Result<Option<Rollout>> {
+        let reason = reason.into();
+        let rollout = self.go_on(Taking::ByForce).await?;
+        tracing::warn!(target = %self.name()?, reason, "a person broke the lease");
+        Ok(rollout)
     }
 
     /// The unfinished rollout, to look at and to command: its commands travel through the store, and if its holder is
@@ -330,12 +342,12 @@ impl Target {
     pub async fn active(&self) -> Result<Option<Rollout>> {
         let Some((home, head)) = self.home().await? else { return Ok(None) };
         match head.claim {
-            Some(_) => Ok(Some(self.follow(home, *head).await?)),
+            Some(_) => Ok(Some(self.follow(home, *head)?)),
             None => Ok(None),
         }
     }
 
-    pub(crate) async fn go_on(&self, believe_alive: bool) -> Result<Option<Rollout>> {
+    pub(crate) async fn go_on(&self, how: Taking) -> Result<Option<Rollout>> {
         loop {
             let Some((home, head)) = self.home().await? else { return Ok(None) };
             let Some(rollout) = head.claim.clone() else { return Ok(None) };
@@ -360,9 +372,9 @@ impl Target {
                     format!("the place of {} cannot be seen now; its deploy is left as it is", self.name()?);
                 return Err(Error::new(ErrorKind::Unavailable, text).next("resume when it can be seen"));
             };
-            match self.lease(&home, Want::Resume, believe_alive).await? {
+            match self.lease(&home, Want::Resume, how).await? {
                 Lease::Nothing => {}
-                Lease::Busy(head) => return Ok(Some(self.follow(home, *head).await?)),
+                Lease::Busy(head) => return Ok(Some(self.follow(home, *head)?)),
                 Lease::Unfinished(_) => {
                     return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so"));
                 }
@@ -419,7 +431,7 @@ impl Target {
         send_command(&self.records(), &home, &command, &*shared.random).await?;
         let dead = head.holder.as_ref().is_none_or(|holder| shared.liveness.of(holder) == Alive::Dead);
         if dead {
-            self.go_on(true).await?;
+            self.go_on(Taking::InTurn).await?;
         }
         Ok(())
     }
@@ -501,12 +513,12 @@ impl Target {
     pub async fn pin(&self, reason: impl Into<String>) -> Result<()> {
         let (shared, records, name) = (&self.deployer.0, self.records(), self.name()?.clone());
         let now = self.place.inspect().await?;
-        if let Some((home, head)) = self.home().await? {
-            if head.claim.is_some() {
-                let text =
-                    format!("{home} has an unfinished deploy: finish it before {name} is pinned elsewhere");
-                return Err(Error::new(ErrorKind::Busy, text).next(format!("resume {name}")));
-            }
+        if let Some((home, head)) = self.home().await?
+            && head.claim.is_some()
+        {
+            let text =
+                format!("{home} has an unfinished deploy: finish it before {name} is pinned elsewhere");
+            return Err(Error::new(ErrorKind::Busy, text).next(format!("resume {name}")));
         }
         let plan = self.plan_for(&Goal::Adopt, &now, None).await?;
         let home = plan.claims.first().cloned().unwrap_or_else(|| Claim::from(""));

@@ -55,11 +55,12 @@ pub(crate) async fn ask(guards: &[Arc<dyn Guard>], cx: &GuardContext) -> Vec<Gua
     let mut findings = Vec::with_capacity(guards.len());
     for guard in guards {
         let mut finding = guard.check(cx).await;
-        if finding.result == crate::state::journal::GuardResult::Refuse && finding.overridable {
-            if let Some(reason) = cx.overrides.get(&finding.guard) {
-                finding.result = crate::state::journal::GuardResult::Overridden;
-                finding.text = format!("{} (overridden: {reason})", finding.text);
-            }
+        if finding.result == crate::state::journal::GuardResult::Refuse
+            && finding.overridable
+            && let Some(reason) = cx.overrides.get(&finding.guard)
+        {
+            finding.result = crate::state::journal::GuardResult::Overridden;
+            finding.text = format!("{} (overridden: {reason})", finding.text);
         }
         findings.push(finding);
     }

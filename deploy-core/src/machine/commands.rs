@@ -87,10 +87,12 @@ impl Machine {
     }
 
     fn stop(&mut self, cause: Cause, why: Why) {
-        if self.state.phase == Phase::Guarding && !self.state.changed() && !self.state.has_open() {
-            if !matches!(self.live.activity, Activity::Running { .. } | Activity::Sealing { .. }) {
-                return self.finish_unchanged(crate::model::Ended::Aborted, cause);
-            }
+        if self.state.phase == Phase::Guarding
+            && !self.state.changed()
+            && !self.state.has_open()
+            && !matches!(self.live.activity, Activity::Running { .. } | Activity::Sealing { .. })
+        {
+            return self.finish_unchanged(crate::model::Ended::Aborted, cause);
         }
         self.go_back(cause, why, Vec::new());
     }

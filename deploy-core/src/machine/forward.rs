@@ -473,15 +473,15 @@ impl Machine {
 
     fn late(&mut self) {
         let step = self.plan.steps.iter().find(|step| !self.state.done.contains(&step.id)).cloned();
-        if let (Phase::Forward, Some(step)) = (self.state.phase, &step) {
-            if let StepKind::Gate { gate, late_goes_on: true } = &step.kind {
-                if !self.live.frozen {
-                    self.decide(Decision::PassGate, Some(gate.to_string()), Vec::new(), None);
-                    self.unwatch();
-                    self.live.activity = Activity::Free;
-                }
-                return;
+        if let (Phase::Forward, Some(step)) = (self.state.phase, &step)
+            && let StepKind::Gate { gate, late_goes_on: true } = &step.kind
+        {
+            if !self.live.frozen {
+                self.decide(Decision::PassGate, Some(gate.to_string()), Vec::new(), None);
+                self.unwatch();
+                self.live.activity = Activity::Free;
             }
+            return;
         }
         let limit = step.as_ref().map_or(0, |step| step.deadline_ms);
         let mut text = match (self.state.phase, &step) {

@@ -1,6 +1,6 @@
 //! The pure machine of one rollout: no clock, no I/O, no randomness, no platform detail.
 //!
-//! Durable state is the fold of journal entries ([`state`]); everything else is live and is made anew by
+//! Durable state is the fold of journal entries (`state.rs`); everything else is live and is made anew by
 //! [`Machine::recover`]. One file per concern:
 //!
 //! | file | concern |

@@ -193,6 +193,7 @@ impl Keeper {
     }
 
     /// The head as it was last known to be stored.
+    #[cfg(test)]
     pub(crate) fn head(&self) -> Option<&Head> {
         self.base.as_ref().map(|(_, head)| &**head)
     }

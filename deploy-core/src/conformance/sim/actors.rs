@@ -165,7 +165,7 @@ impl Stage {
             }
             Act::Command(word) => {
                 let own = lock(&deploys.process.rollouts).last().cloned();
-                let rollout = match own.filter(|_| number % 2 == 0) {
+                let rollout = match own.filter(|_| number.is_multiple_of(2)) {
                     Some(own) => Ok(Some(own)),
                     None => target.active().await,
                 };
@@ -181,7 +181,7 @@ impl Stage {
         match result {
             Ok(Some(rollout)) => {
                 self.keep(deploys, &rollout);
-                if self.world.needs_promotion() && number % 5 != 0 {
+                if self.world.needs_promotion() && !number.is_multiple_of(5) {
                     self.promote(&deploys.process, rollout);
                 }
             }

@@ -261,10 +261,11 @@ impl Truth<'_> {
     fn truth(&self, at: u64) -> String {
         let mut now = self.initial.clone();
         for write in self.writes.iter().filter(|write| write.at <= at && write.changed) {
-            if let Some(component) = &write.component {
-                if now.contains_key(component) && write.kind != WriteKind::Delete {
-                    now.insert(component.clone(), write.value.clone());
-                }
+            if let Some(component) = &write.component
+                && now.contains_key(component)
+                && write.kind != WriteKind::Delete
+            {
+                now.insert(component.clone(), write.value.clone());
             }
         }
         let components = self.stage.world.components();

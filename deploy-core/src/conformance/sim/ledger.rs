@@ -107,14 +107,14 @@ impl Ledger {
                 return Err(format!("{key} changed its holder to {} under fence {fence}", holder.id));
             }
         }
-        if let Some(before) = before.as_ref().filter(|_| head.home.is_none()) {
-            if let Some(old) = before.claim.as_ref().filter(|old| head.claim.as_ref() != Some(old)) {
-                if self.ended_at(old).is_none() && !head.tail.iter().any(|entry| is_end_of(entry, old)) {
-                    let segment = head.segment.as_ref().and_then(|link| self.segments.get(&link.name));
-                    if !segment.is_some_and(|part| part.entries.iter().any(|entry| is_end_of(entry, old))) {
-                        return Err(format!("{key} gave up the unfinished deploy {old}"));
-                    }
-                }
+        if let Some(before) = before.as_ref().filter(|_| head.home.is_none())
+            && let Some(old) = before.claim.as_ref().filter(|old| head.claim.as_ref() != Some(old))
+            && self.ended_at(old).is_none()
+            && !head.tail.iter().any(|entry| is_end_of(entry, old))
+        {
+            let segment = head.segment.as_ref().and_then(|link| self.segments.get(&link.name));
+            if !segment.is_some_and(|part| part.entries.iter().any(|entry| is_end_of(entry, old))) {
+                return Err(format!("{key} gave up the unfinished deploy {old}"));
             }
         }
         let fresh = usize::try_from(head.seq - seq).unwrap_or(0);

@@ -139,7 +139,7 @@ impl SimWorld for MemoryWorld {
         if self.world.shape() != Shape::Terraform {
             return None;
         }
-        let done = if random % 3 == 0 {
+        let done = if random.is_multiple_of(3) {
             self.world.discard_outside("somebody").then_some("discarded")
         } else {
             self.world.confirm_outside("somebody").then_some("confirmed")

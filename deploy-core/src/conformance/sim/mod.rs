@@ -196,10 +196,10 @@ async fn plans(stage: &Stage, journals: &BTreeMap<RolloutId, Vec<Stored>>) -> BT
     let records = Records::new(Arc::new(stage.store.clone()), None);
     let mut plans = BTreeMap::new();
     for (rollout, journal) in journals {
-        if let Some(Fact::Started { plan_object, .. }) = journal.first().map(|stored| &stored.entry.fact) {
-            if let Ok(plan) = records.plan(plan_object).await {
-                plans.insert(rollout.clone(), plan);
-            }
+        if let Some(Fact::Started { plan_object, .. }) = journal.first().map(|stored| &stored.entry.fact)
+            && let Ok(plan) = records.plan(plan_object).await
+        {
+            plans.insert(rollout.clone(), plan);
         }
     }
     plans
