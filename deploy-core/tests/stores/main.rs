@@ -1,6 +1,7 @@
 //! The store suite over every store of this crate, and what only a file shared by processes can go through.
 
 mod child;
+mod faulty;
 mod processes;
 mod sqlite;
 
@@ -138,6 +139,7 @@ fn main() -> ExitCode {
     all.extend(tests("memory-hashing", many_threads, || Ok(Memory::under_test(Versions::Hashing))));
     all.extend(tests("sqlite", many_threads, Sqlite::under_test));
     all.extend(tests("sqlite-paused", paused, Sqlite::under_test));
+    all.extend(faulty::tests());
     all.extend(sqlite::tests());
     all.extend(processes::tests());
     libtest_mimic::run(&Arguments::from_args(), all).exit_code()

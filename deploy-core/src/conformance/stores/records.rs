@@ -83,6 +83,8 @@ pub(super) async fn a_list_comes_in_pages_and_in_order(under: &dyn StoreUnderTes
             let page = store.list(&prefix, after.as_ref(), limit).await?;
             ensure!(page.len() <= limit, "a page of {limit} has {} keys", page.len());
             let Some(last) = page.last() else { break };
+            // Or the pages would never end.
+            ensure!(after.as_ref() < page.first(), "the page after {after:?} begins with {:?}", page.first());
             after = Some(last.clone());
             listed.extend(page);
         }
