@@ -309,7 +309,8 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
-        self.go_on(true).await
+        // That its process exists does not mean that a driver runs in it: its beat has to move, too.
+        self.go_on(false).await
     }
 
     /// The unfinished rollout, to look at and to command: its commands travel through the store, and if its holder is

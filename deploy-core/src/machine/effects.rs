@@ -11,6 +11,9 @@ use crate::{
     state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
+/// How often an intent is settled in a row before something else is tried.
+pub(super) const SETTLES: u32 = 20;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
@@ -332,12 +335,15 @@ impl Machine {
         self.live.settles += 1;
         let compares = self.plan.capabilities.write_guard != WriteGuard::None;
         let again = match found {
-            // Where writes are compared the answer is to be had; elsewhere only the late bound tells.
-            Ok(Settled::Unknown) => compares && self.state.phase == Phase::Forward,
+            // Where writes are compared the answer is to be had; elsewhere a step of ours waits for it for a while, and
+            // of what a predecessor left only the late bound tells. Never again at once: that would be a busy loop.
+            Ok(Settled::Unknown) => {
+                self.state.phase == Phase::Forward && (compares || self.live.inherited.is_empty())
+            }
             Ok(_) => false,
             Err(_) => self.state.phase == Phase::Forward || compares,
         };
-        self.live.activity = if again && self.live.settles < 20 {
+        self.live.activity = if again && self.live.settles < SETTLES {
             Activity::Settling { intent: id, again_at: Some(self.live.now.plus_ms(1_000)) }
         } else {
             Activity::Free
