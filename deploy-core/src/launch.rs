@@ -203,7 +203,7 @@ impl Target {
             id,
             target: self.name()?.clone(),
             log,
-            via: Via::Driver(to_driver),
+            via: Via::Driver(to_driver, Arc::clone(&shared.random)),
             ending,
             actor: shared.actor.clone(),
             task: Some(Arc::new(task.abort_handle())),
