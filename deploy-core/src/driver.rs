@@ -92,6 +92,7 @@ pub(crate) struct Driver {
     appended: u64,
     phase: PhaseName,
     first_look: bool,
+    sealed_once: bool,
     finished: Option<Box<Outcome>>,
     leaving: bool,
     start: (Timestamp, Duration),
@@ -123,6 +124,7 @@ impl Driver {
             appended: 0,
             phase: PhaseName::Guard,
             first_look: true,
+            sealed_once: false,
             finished: None,
             leaving: false,
             start,
@@ -213,9 +215,16 @@ impl Driver {
             }
             Action::Seal => {
                 let (place, cx) = (Arc::clone(&self.set.place), self.context(&StepId::from("seal"), 1));
-                let versions = self.set.versions.clone();
+                let (versions, plan) = (self.set.versions.clone(), Arc::clone(&self.set.plan));
+                let again = std::mem::replace(&mut self.sealed_once, true);
                 self.children.spawn(async move {
-                    Child::Sealed(place.seal(&versions, &cx).await.map_err(|error| ErrorRecord::from(&error)))
+                    let sealing = async {
+                        // A version has moved meanwhile, maybe by a barrier of our own whose answer was lost. What is
+                        // read now is older than the head that holds the barrier's intent, as it has to be.
+                        let versions = if again { place.versions(&plan).await? } else { versions };
+                        place.seal(&versions, &cx).await
+                    };
+                    Child::Sealed(sealing.await.map_err(|error| ErrorRecord::from(&error)))
                 });
             }
             Action::Inspect => self.inspect(),

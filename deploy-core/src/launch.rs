@@ -218,7 +218,7 @@ impl Target {
             id,
             target: self.name()?.clone(),
             log,
-            via: Via::Driver(to_driver),
+            via: Via::Driver(to_driver, Arc::clone(&shared.random)),
             ending,
             actor: shared.actor.clone(),
         })

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Random},
     driver::ToDriver,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -142,7 +142,7 @@ impl Telling {
 #[derive(Debug, Clone)]
 pub(crate) enum Via {
     /// The driver is in this process.
-    Driver(mpsc::UnboundedSender<ToDriver>),
+    Driver(mpsc::UnboundedSender<ToDriver>, Arc<dyn Random>),
     /// Through the inbox of the head; if its holder is dead, this process takes over.
     Inbox(Box<Target>),
     /// It is over.
@@ -246,7 +246,7 @@ impl Rollout {
 
     /// This process leaves: the lease is given back, the claim stays, `resume` goes on.
     pub fn leave(&self) {
-        if let Via::Driver(driver) = &self.via {
+        if let Via::Driver(driver, _) = &self.via {
             let _ = driver.send(ToDriver::Leave);
         }
     }
@@ -257,10 +257,9 @@ impl Rollout {
             Via::Nothing => Err(over()),
             // Boxed: taking over makes a rollout, which has commands again.
             Via::Inbox(target) => Box::pin(target.command(&self.id, kind, reason)).await,
-            Via::Driver(driver) => {
+            Via::Driver(driver, random) => {
                 let word = kind.word();
-                let random = crate::clock::SystemRandom;
-                let id = format!("{:016x}", crate::clock::Random::next(&random));
+                let id = format!("{:016x}", random.next());
                 let never = crate::model::Timestamp::from_millis(i64::MAX);
                 let mut command = CommandRecord::new(id, self.id.clone(), kind, self.actor.clone(), never);
                 command.reason = reason;

@@ -319,6 +319,7 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
+        // That its process exists does not mean that a driver runs in it: its beat has to move, too.
         self.go_on(Taking::InTurn).await
     }
 

@@ -19,6 +19,13 @@ fn promises_are_kept() {
 }
 
 #[test]
+fn live() {
+    if std::env::var_os("SIM_LIVE").is_some() {
+        let _ = run(&MemorySim, number("SIM_FROM", 0), true);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..24 {
         let (one, two) = (run(&MemorySim, seed, true), run(&MemorySim, seed, true));

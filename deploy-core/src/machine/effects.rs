@@ -14,6 +14,9 @@ use crate::{
 /// How long a call stays open where only settling tells, and settling does not.
 const UNTOLD_MS: u64 = 900_000;
 
+/// How often an intent is settled in a row before something else is tried.
+pub(super) const SETTLES: u32 = 20;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    effects::SETTLES,
     Action, Activity, AfterInspect, Inspected, Look, Machine, Phase, Seen, StepNote, Verdict, state::Why,
 };
 use crate::{
@@ -44,7 +45,7 @@ impl Machine {
         let until = *self.live.deadlines.entry(step.id.clone()).or_insert(now.plus_ms(step.deadline_ms));
         match step.kind {
             StepKind::Effect => {
-                if let Some(open) = self.unsettled_of(&step.id) {
+                if let Some(open) = self.unsettled_of(&step.id).filter(|_| self.live.settles < SETTLES) {
                     return self.settle(open);
                 }
                 self.inspect(AfterInspect::Step(step.id));
@@ -90,8 +91,13 @@ impl Machine {
     fn unsettled_of(&self, step: &StepId) -> Option<u64> {
         let compares = self.plan.capabilities.write_guard != crate::model::WriteGuard::None;
         let mut open = self.state.open().filter(|intent| intent.step == *step);
-        open.find(|intent| compares || intent.to.is_none() && intent.sending == Sending::Once)
-            .map(|intent| intent.id)
+        // What is harmless twice and moves no version is sent again instead: settling it may never tell.
+        open.find(|intent| match intent.sending {
+            Sending::Idempotent => compares && intent.component.is_some(),
+            Sending::Once => compares || intent.to.is_none(),
+            Sending::AtMostOnce => true,
+        })
+        .map(|intent| intent.id)
     }
 
     pub(super) fn inspected(&mut self, found: Result<Box<Inspected>, ErrorRecord>) {

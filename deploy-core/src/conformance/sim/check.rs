@@ -13,7 +13,7 @@ use crate::{
     machine::{Machine, Timing},
     memory::{WriteKind, Writer},
     model::{Ended, Outcome, Plan, RolloutId, Side},
-    state::journal::{Decision, Direction, Fact, Intent, StepState},
+    state::journal::{CommandKind, Decision, Direction, Fact, Intent, StepState},
 };
 
 /// How far a deployer's clock may be from the true one, in milliseconds.
@@ -200,7 +200,8 @@ impl Truth<'_> {
             if write.at > at {
                 self.violated(3, rollout, format!("it ended at {at}, and then: {write:?}"));
             }
-            if outcome.ended == Ended::Refused {
+            let barrier = matches!(write.kind, WriteKind::Barrier | WriteKind::Replace);
+            if outcome.ended == Ended::Refused && !barrier {
                 self.violated(6, rollout, format!("refused, and it has written: {write:?}"));
             }
         }
@@ -226,7 +227,7 @@ impl Truth<'_> {
         }
         if matches!(outcome.ended, Ended::Succeeded { .. }) {
             let name = outcome.serving.revision.as_deref().unwrap_or_default();
-            if self.stage.world.is_bad(name) {
+            if self.stage.world.is_bad(name) && !was_cut_short(journal) {
                 self.violated(5, rollout, format!("succeeded with {name}, which cannot be healthy"));
             }
         }
@@ -281,6 +282,19 @@ impl Truth<'_> {
         let moments = self.writes.iter().map(|write| write.at).filter(|at| (from..=to).contains(at));
         self.truth(from) == name || moments.into_iter().any(|at| self.truth(at) == name)
     }
+}
+
+/// A person has ended the bake: then it is theirs to know that it is healthy.
+fn was_cut_short(journal: &[Stored]) -> bool {
+    let baking = journal.iter().skip_while(|stored| {
+        !matches!(&stored.entry.fact, Fact::Decision { decision: Decision::Bake, .. })
+    });
+    baking.into_iter().any(|stored| {
+        matches!(
+            &stored.entry.fact,
+            Fact::Command { command: CommandKind::Promote, accepted: true, .. }
+        )
+    })
 }
 
 pub(super) fn outcome_of(journal: &[Stored]) -> Option<(u64, &Outcome)> {

@@ -21,6 +21,9 @@ use crate::{
     state::journal::Intent,
 };
 
+/// How many requests of one process in one millisecond are a busy loop.
+const SPIN: u64 = 2_000;
+
 /// What happens to requests: traps of the process that sends, then chance.
 pub(super) fn hook(sim: &Arc<Sim>, world: &dyn SimWorld, permille: u64) -> SimHook {
     let (sim, latest, stale) = (Arc::clone(sim), world.latest_ms(), world.stale_ms());
@@ -28,6 +31,11 @@ pub(super) fn hook(sim: &Arc<Sim>, world: &dyn SimWorld, permille: u64) -> SimHo
         let process = current().and_then(|index| lock(&sim.processes).get(index).cloned());
         let Some(process) = process else { return Fault::None };
         if process.is_dead() {
+            return Fault::ResetBefore;
+        }
+        if process.calls_at_once() > SPIN {
+            sim.violated(format!("promise 7: {process:?} calls {} again and again in no time", call.what));
+            process.die("spins");
             return Fault::ResetBefore;
         }
         if !call.read {

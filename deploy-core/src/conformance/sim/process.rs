@@ -58,6 +58,7 @@ pub(super) struct Process {
     store_calls: AtomicU64,
     platform_calls: AtomicU64,
     leases: AtomicU64,
+    burst: Mutex<(u64, u64)>,
     pub(super) rollouts: Mutex<Vec<Rollout>>,
 }
 
@@ -80,6 +81,7 @@ impl Process {
             store_calls: AtomicU64::new(0),
             platform_calls: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            burst: Mutex::default(),
             rollouts: Mutex::default(),
         });
         processes.push(Arc::clone(&process));
@@ -187,6 +189,14 @@ impl Process {
 
     pub(super) fn next_platform_call(&self) -> u64 {
         self.platform_calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many platform calls it has made in this millisecond.
+    pub(super) fn calls_at_once(&self) -> u64 {
+        let now = self.sim.now();
+        let mut burst = lock(&self.burst);
+        *burst = if burst.0 == now { (now, burst.1 + 1) } else { (now, 1) };
+        burst.1
     }
 
     pub(super) fn has_traps(&self) -> bool {

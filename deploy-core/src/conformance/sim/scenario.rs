@@ -213,7 +213,8 @@ impl Scenario {
             shape,
             desired: 1 + u32::try_from(random.below(3)).unwrap_or(0),
             hook: random.chance(60),
-            bake_s: one(random, &[10, 30, 60]),
+            // Long enough for a crash to be seen twice.
+            bake_s: one(random, &[30, 60]),
             poll_ms: one(random, &[1_000, 2_000, 5_000]),
             value_bytes: one(random, &[8 << 20, 8 << 20, 48 << 10]),
             hashing: random.chance(25),

@@ -69,6 +69,9 @@ impl Sim {
     pub(super) fn log(&self, line: fmt::Arguments<'_>) {
         let line = format!("{:>9} {line}", self.now());
         let mut trace = lock(&self.trace);
+        if trace.all && std::env::var_os("SIM_LIVE").is_some() {
+            eprintln!("{line}");
+        }
         for byte in line.bytes().chain([b'\n']) {
             trace.hash = (trace.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }

@@ -1,0 +1,75 @@
+//! Going on after trouble: each of these was found by simulation.
+
+use std::{sync::Arc, time::Duration};
+
+use deploy_core::{
+    Deployer, Target,
+    clock::{Clock, SeededRandom, TokioClock},
+    memory::{Fault, MemoryPlace, Shape, World},
+    model::{Release, Timestamp},
+    state::{
+        head::Holder,
+        process::{Alive, Liveness},
+        stores::{
+            faulty::{self, FaultyStore},
+            memory::MemoryStore,
+        },
+    },
+};
+
+#[derive(Debug)]
+struct AllAreHere;
+
+impl Liveness for AllAreHere {
+    fn of(&self, _holder: &Holder) -> Alive {
+        Alive::Here
+    }
+}
+
+fn release(tag: &str) -> Release {
+    Release::of_what_runs().image("app", format!("repo/app:{tag}"))
+}
+
+fn setup(shape: Shape) -> (TokioClock, World, FaultyStore, Target) {
+    let clock = TokioClock::starting_at(Timestamp::from_millis(1_800_000_000_000));
+    let world = World::new(shape, Arc::new(clock.clone()));
+    let store = FaultyStore::new(Arc::new(MemoryStore::new()), Arc::new(clock.clone()), |_| {
+        faulty::Fault::None.with_delays(0, 5)
+    });
+    let deployer = Deployer::new(store.clone())
+        .clock(clock.clone())
+        .random(SeededRandom::new(1))
+        .liveness(AllAreHere);
+    let place = MemoryPlace::new(world.clone());
+    let target = deployer.target("shop", "production", place).bake(Duration::from_secs(30));
+    (clock, world, store, target)
+}
+
+/// A process that lives but whose driver has lost the lease must not be believed for ever.
+#[tokio::test(start_paused = true)]
+async fn a_living_process_without_a_driver_does_not_block_resume() {
+    let (clock, _world, store, target) = setup(Shape::Kubernetes);
+    let rollout = target.deploy(release("ok-1")).start().await.unwrap();
+    clock.sleep(Duration::from_secs(3)).await;
+    store.set_script(|_| faulty::Fault::Unavailable.with_delays(0, 5));
+    rollout.outcome().await.unwrap_err();
+    store.set_script(|_| faulty::Fault::None.with_delays(0, 5));
+    let resumed = target.resume().await.unwrap().unwrap();
+    assert!(resumed.outcome().await.unwrap().is_success());
+}
+
+/// An unanswered call that is harmless twice is sent again; settling it would never tell, and spin.
+#[tokio::test(start_paused = true)]
+async fn an_unanswered_registration_is_sent_again() {
+    let (_clock, world, _store, target) = setup(Shape::Vapor);
+    let lost = std::sync::atomic::AtomicBool::new(false);
+    world.faults(move |call| {
+        let first = call.what == "register" && !lost.swap(true, std::sync::atomic::Ordering::Relaxed);
+        if first { Fault::ResetBefore } else { Fault::None }
+    });
+    let counted = world.clone();
+    let requests = move || counted.requests();
+    let rollout = target.deploy(release("ok-1")).start().await.unwrap();
+    assert!(rollout.outcome().await.unwrap().is_success());
+    assert!(requests() < 200, "{}", requests());
+}
