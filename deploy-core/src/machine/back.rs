@@ -192,7 +192,7 @@ impl Machine {
             let seen = self.live.seen.get(component);
             seen.is_some_and(|seen| seen.done && self.old_of(component) == Some(&seen.declared))
         });
-        if back && (!self.state.has_open() || !self.rules.final_after_closed) {
+        if back && (!self.may_land() || !self.rules.final_after_closed) {
             let fresh = components.iter().all(|component| {
                 self.live.seen.get(component).is_some_and(|seen| seen.at >= self.live.closed_at)
             });
@@ -207,10 +207,10 @@ impl Machine {
             return;
         }
         if back && !self.state.restored_told {
-            let open: Vec<Timestamp> = self.state.open().map(|intent| self.late_bound(intent)).collect();
+            let open_calls = self.state.open().count();
             let (serving, _) = self.serving();
-            let final_after = open.iter().copied().max().unwrap_or(self.live.now);
-            self.note(Fact::Restored { serving, final_after, open_calls: open.len() });
+            let final_after = self.all_landed_at().unwrap_or(self.live.now);
+            self.note(Fact::Restored { serving, final_after, open_calls });
         }
         if !back && self.live.now >= until {
             let before = self.state.cause.as_ref().map_or(String::new(), |cause| format!("{}; ", cause.text));
@@ -221,7 +221,7 @@ impl Machine {
             self.live.activity = Activity::Free;
         } else if back && self.live.now >= until {
             // It is back; only the late bound of an unanswered call is waited for.
-            let until = self.state.open().map(|intent| self.late_bound(intent)).max();
+            let until = self.all_landed_at();
             let until = until.unwrap_or(self.live.now).max(self.live.now).plus_ms(LAST_LOOK_MS);
             self.live.back_until = Some(until);
             self.live.activity = Activity::Watching { until };
@@ -232,7 +232,7 @@ impl Machine {
         let looked = self.components().iter().all(|component| {
             self.live.seen.get(component).is_some_and(|seen| seen.at >= self.live.closed_at)
         });
-        if !self.state.has_open() && (looked || self.live.now >= until) {
+        if !self.may_land() && (looked || self.live.now >= until) {
             self.unwatch();
             let ended = if self.plan.goal.is_rollback() { Ended::RollbackFailed } else { Ended::Stranded };
             self.finish(ended, Some(self.plan.way_back.words.clone()));
@@ -295,7 +295,7 @@ impl Machine {
                 seen.done && self.old_of(component) == Some(&seen.declared) && seen.at >= self.live.closed_at
             })
         });
-        if back && (!self.state.has_open() || !self.rules.final_after_closed) {
+        if back && (!self.may_land() || !self.rules.final_after_closed) {
             self.unwatch();
             self.finish(Ended::RolledBack { by: RolledBackBy::Platform }, None);
         } else if !back && self.live.now >= until {
@@ -321,8 +321,8 @@ impl Machine {
         if let (Some(open), true) = (self.untold(), self.rules.look_after_closed) {
             return self.settle(open);
         }
-        if self.state.has_open() && self.rules.look_after_closed {
-            let until = self.state.open().map(|intent| self.late_bound(intent)).max().unwrap_or(now);
+        if self.may_land() && self.rules.look_after_closed {
+            let until = self.all_landed_at().unwrap_or(now);
             return self.watch(Vec::new(), until.max(now.plus_ms(1)));
         }
         let looks = self.components().into_iter().map(Look::AtOld).collect();
@@ -335,7 +335,7 @@ impl Machine {
         if !matches!(self.live.activity, Activity::Watching { .. }) {
             return;
         }
-        if self.state.has_open() && self.rules.look_after_closed {
+        if self.may_land() && self.rules.look_after_closed {
             if self.live.now >= until {
                 self.live.activity = Activity::Free;
             }

@@ -6,9 +6,9 @@ use super::{Action, Activity, EffectEnd, Machine, Phase, StepNote, state::Sent};
 use crate::{
     context::{Ask, Grant},
     error::{Error, ErrorKind, Retry},
-    model::{Component, StepId, Timestamp, WriteGuard},
+    model::{Component, Fingerprint, StepId, Timestamp, WriteGuard},
     platform::Settled,
-    state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
+    state::journal::{ClosedBy, Direction, DriverHow, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
 /// How long a call stays open where only settling tells, and settling does not.
@@ -361,7 +361,9 @@ impl Machine {
         } else if ends {
             // Looking goes on in between: it may land any time.
             Activity::Backoff { at: soon }
-        } else if self.compares() || !self.live.inherited.contains_key(&id) {
+        } else if (self.compares() || !self.live.inherited.contains_key(&id))
+            && (self.live.settles < SETTLES || self.state.phase != Phase::Forward)
+        {
             Activity::Settling { intent: id, again_at: Some(soon) }
         } else {
             // Only the late bound tells, and what a predecessor left is watched until then.
@@ -407,13 +409,55 @@ impl Machine {
 
     /// When time next closes something.
     pub(super) fn next_close(&self) -> Option<Timestamp> {
-        self.state.open().filter_map(|intent| self.closes_at(intent)).min()
+        let open = self.state.open().filter_map(|intent| self.closes_at(intent));
+        open.chain(self.live.undone_until).min()
+    }
+
+    /// Whether something of ours may still change the place.
+    pub(super) fn may_land(&self) -> bool {
+        self.state.has_open() || self.live.undone_until.is_some()
+    }
+
+    /// When nothing can any more.
+    pub(super) fn all_landed_at(&self) -> Option<Timestamp> {
+        self.state.open().map(|intent| self.late_bound(intent)).chain(self.live.undone_until).max()
+    }
+
+    /// The standing undo needs no entry while the store is gone, so the journal of a holder that fell silent may lack
+    /// it. Where nothing is compared it may arrive until the quiet time is over, and a holder whose lease a person broke
+    /// may send it until its window is.
+    pub(super) fn fear_an_undo(&mut self, how: DriverHow, quiet_ms: u64) {
+        let more = match how {
+            DriverHow::TookOver | DriverHow::FoundDead => 0,
+            DriverHow::Broken => self.timing.window_ms + self.timing.request_ms,
+            _ => return,
+        };
+        let may_have = self.state.declared_changed() && !self.plan.way_back.steps.is_empty();
+        if may_have && !self.compares() && self.rules.quiet_time {
+            self.live.undone_until = Some(self.live.now.plus_ms(quiet_ms.saturating_add(more)));
+            self.live.maybe_undone = true;
+        }
+    }
+
+    /// The old value where the new one was, and a predecessor may have put it there.
+    pub(super) fn is_undone(&self, component: &Component, declared: &Fingerprint) -> bool {
+        let was_new = self.state.sent.values().any(|sent| {
+            let intent = &sent.intent;
+            intent.direction == Direction::Forward
+                && intent.component.as_ref() == Some(component)
+                && sent.state == StepState::Applied
+        });
+        self.live.maybe_undone && was_new && self.old_of(component) == Some(declared)
     }
 
     /// Closes intents whose late bound has passed. What must never be repeated, and what could not be settled in all
     /// that time, becomes an obligation.
     pub(super) fn close_what_is_too_late(&mut self) {
         let now = self.live.now;
+        if self.live.undone_until.is_some_and(|at| now >= at) {
+            self.live.undone_until = None;
+            self.live.closed_at = now;
+        }
         let is_late = |intent: &&Intent| self.closes_at(intent).is_some_and(|at| now >= at);
         let late: Vec<Intent> = self.state.open().filter(is_late).cloned().collect();
         for intent in late {

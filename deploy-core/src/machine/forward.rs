@@ -72,7 +72,14 @@ impl Machine {
     /// Going forward waits until no call of a predecessor can arrive any more, unless each can be told now.
     fn close_inherited_first(&mut self) -> bool {
         let inherited: Vec<u64> = self.live.inherited.keys().copied().collect();
-        let Some(&first) = inherited.first() else { return false };
+        let Some(&first) = inherited.first() else {
+            let Some(until) = self.live.undone_until else { return false };
+            let declares = |sent: &&super::state::Sent| sent.intent.to.is_some();
+            let last = self.state.sent.values().rev().find(declares);
+            let looks = last.map(|sent| Look::Toward(sent.intent.step.clone())).into_iter().collect();
+            self.watch(looks, until);
+            return true;
+        };
         let tries = u64::from(self.live.settles);
         // In turn, so that one that cannot be told does not keep the others open.
         let index = usize::try_from(tries).unwrap_or(0) % inherited.len();
@@ -296,6 +303,10 @@ impl Machine {
         self.live.seen.insert(component.clone(), look.clone());
         self.live.last_seen.insert(component.clone(), look);
         self.close_on_sight(&component, &seen.declared);
+        let settled = self.live.undone_until.is_none() && seen.at >= self.live.closed_at;
+        if here && settled && self.state.phase < Phase::Back {
+            self.live.maybe_undone = false;
+        }
         self.report_signals(&component, seen);
         match self.state.phase {
             Phase::Forward | Phase::Baking => self.observed_forward(scope, seen),
@@ -348,6 +359,10 @@ impl Machine {
             let because = cause.because.clone();
             return self.go_back(cause, Why::Failed, because);
         }
+        if scope.declared() != Some(&seen.declared) && self.is_undone(&component, &seen.declared) {
+            let text = "it was put back by a process that could not record it: its state store was gone";
+            return self.go_back(Cause::new("undone", text), Why::Failed, Vec::new());
+        }
         match &seen.motion {
             Motion::Foreign { revision, by } => {
                 let what = revision.as_ref().map_or("something else", |revision| revision.short());
@@ -364,7 +379,7 @@ impl Machine {
             self.unwatch();
             return self.run(&remedy);
         }
-        if !self.live.inherited.is_empty() || self.state.phase == Phase::Baking {
+        if self.waits_for_others() || self.state.phase == Phase::Baking {
             return;
         }
         let looked_for = self.live.looks.iter().find_map(|look| match look {
@@ -428,7 +443,7 @@ impl Machine {
             let seen = self.live.seen.get(component);
             seen.is_some_and(|seen| seen.done && seen.at >= until && seen.at >= self.live.closed_at)
         });
-        if good && !self.state.paused && (!self.state.has_open() || !self.rules.open_empty) {
+        if good && !self.state.paused && (!self.may_land() || !self.rules.open_empty) {
             self.unwatch();
             self.out.push(Action::Judge(false));
             for component in components {
@@ -451,14 +466,14 @@ impl Machine {
             Phase::GivingWay | Phase::Abandoned => return self.closing_watched(until),
             Phase::Forward
                 if self.live.looks.iter().any(|look| matches!(look, Look::Toward(_)))
-                    || !self.live.inherited.is_empty() => {}
+                    || self.waits_for_others() => {}
             Phase::Forward | Phase::Guarding | Phase::Ended => {}
         }
         if !matches!(self.live.activity, Activity::Watching { .. }) {
             return;
         }
         if self.state.phase == Phase::Forward && self.waits_for_inherited() {
-            if self.live.inherited.is_empty() {
+            if !self.waits_for_others() {
                 self.unwatch();
                 self.live.activity = Activity::Free;
             } else if self.live.now >= until {
@@ -470,6 +485,11 @@ impl Machine {
         if self.live.now >= until {
             self.late();
         }
+    }
+
+    /// A call of a predecessor may still arrive.
+    fn waits_for_others(&self) -> bool {
+        !self.live.inherited.is_empty() || self.live.undone_until.is_some()
     }
 
     /// The watch was begun for the predecessor's calls, not for a step of its own.

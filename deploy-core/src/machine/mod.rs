@@ -110,6 +110,11 @@ struct Live {
     goal: BTreeMap<Component, Revision>,
     /// Late bounds of inherited intents, on our own clock.
     inherited: BTreeMap<u64, Timestamp>,
+    /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
+    /// entry tells: it lands before this.
+    undone_until: Option<Timestamp>,
+    /// The new value was not seen since such a takeover: the old one may be that undo's.
+    maybe_undone: bool,
     deadlines: BTreeMap<StepId, Timestamp>,
     bake_until: Option<Timestamp>,
     back_until: Option<Timestamp>,
@@ -161,6 +166,8 @@ impl Machine {
             last_seen: BTreeMap::new(),
             goal: BTreeMap::new(),
             inherited: BTreeMap::new(),
+            undone_until: None,
+            maybe_undone: false,
             deadlines: BTreeMap::new(),
             bake_until: None,
             back_until: None,
@@ -394,6 +401,7 @@ impl Machine {
         let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
         self.live.unlooked = self.state.closed_by_time();
+        self.fear_an_undo(how, quiet_ms);
         self.note(Fact::Driver { owner, previous, fence, how });
         if how == DriverHow::Began {
             self.live.activity = Activity::Free;

@@ -26,9 +26,22 @@ pub(super) enum Work {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     Asked(u64),
-    Granted { intent: u64, fence: u64, signed_at: Timestamp, send_by: u64 },
-    Sent { intent: u64, at: u64 },
-    Answered { intent: u64, landed: Result<(), Refusal> },
+    /// `standing`: under the standing undo alone, without the store.
+    Granted {
+        intent: u64,
+        fence: u64,
+        signed_at: Timestamp,
+        send_by: u64,
+        standing: bool,
+    },
+    Sent {
+        intent: u64,
+        at: u64,
+    },
+    Answered {
+        intent: u64,
+        landed: Result<(), Refusal>,
+    },
 }
 
 /// Why the platform refused.
@@ -45,6 +58,8 @@ pub(super) struct Child {
     pub(super) what: What,
     /// The version that was read before the question was asked.
     pub(super) on: Option<u64>,
+    /// The newest look when the question was asked.
+    pub(super) over: Option<(Declared, bool)>,
 }
 
 impl Turn<'_> {
@@ -73,7 +88,8 @@ impl Turn<'_> {
             exclusive: declares == Some(Declared::New) && self.set.budget.foreign_new == 0,
             change: on.map_or(serde_json::Value::Null, Into::into),
         };
-        self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on });
+        let over = self.live.saw;
+        self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on, over });
         self.live.inputs.push_back(Input::Asked(ask));
     }
 
@@ -144,13 +160,13 @@ impl Turn<'_> {
     /// Sends what was granted, unless the clock says that the permit is over.
     pub(super) fn send(&mut self) {
         let Some(child) = self.live.child.clone() else { return };
-        let Stage::Granted { intent, fence, signed_at, send_by } = child.stage else { return };
+        let Stage::Granted { intent, fence, signed_at, send_by, standing } = child.stage else { return };
         if self.set.rules.permit_clock && self.now >= send_by {
             let error = Error::new(ErrorKind::LeaseLost, "the permit is over").retry_as(Retry::Always);
             self.effected(intent, Err(error));
             return;
         }
-        self.check_sending(intent, child.what);
+        self.check_sending(intent, &child, standing);
         let signed = u64::try_from(signed_at.as_millis()).unwrap_or(0);
         let bound = self.set.plan.capabilities.lateness.bound_ms();
         let until = match (self.set.class, self.set.signed) {
@@ -169,7 +185,8 @@ impl Turn<'_> {
         }
     }
 
-    fn check_sending(&mut self, intent: u64, what: What) {
+    fn check_sending(&mut self, intent: u64, child: &Child, standing: bool) {
+        let what = child.what;
         let stored = self.head.is_some_and(|head| {
             head.tail.iter().any(|entry| {
                 matches!(&entry.fact, Fact::Step { intent: Some(other), .. } if other.id == intent
@@ -177,13 +194,13 @@ impl Turn<'_> {
             })
         });
         if !stored {
-            if what == What::Declare(Declared::Old) && self.live.store_lost {
+            if what == What::Declare(Declared::Old) && standing {
                 self.rest.ghost.undone_without_store = true;
             } else {
                 self.rest.broke("something is sent without a durable intent");
             }
         }
-        match (what, self.live.saw) {
+        match (what, child.over) {
             (What::Declare(_), Some((Declared::Other, _))) => {
                 self.rest.broke("a foreign change that was seen is overwritten");
             }

@@ -234,6 +234,7 @@ impl Turn<'_> {
                             fence: grant.fence.0,
                             signed_at: grant.signed_at,
                             send_by,
+                            standing: self.live.store_lost,
                         };
                     }
                     _ => {
