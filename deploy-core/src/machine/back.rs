@@ -47,6 +47,31 @@ impl Machine {
         back.or_else(|| self.plan.base.declared.get(component))
     }
 
+    /// The predecessor may have run the standing undo while the store was gone, and its decision with it: then what was
+    /// put forward is back where it was, and nobody else has done it. (If somebody did, to the same end, nothing is
+    /// written over it: it is where the way back leads.)
+    pub(super) fn was_taken_back(&self, component: &Component, declared: &Fingerprint) -> bool {
+        let writes = |intent: &&super::state::Sent| {
+            intent.intent.component.as_ref() == Some(component) && intent.intent.to.is_some()
+        };
+        // Readers may not see our own write yet.
+        let shown = self.plan.capabilities.lateness.apply_ms;
+        let newest = self.state.sent.values().rev().find(writes);
+        self.live.taken_over
+            && self.old_of(component) == Some(declared)
+            && newest.is_some_and(|sent| {
+                sent.intent.direction == Direction::Forward
+                    && sent.state == StepState::Applied
+                    && sent.intent.to.as_ref() != Some(declared)
+                    && self.live.now >= sent.intent.signed_at.plus_ms(shown)
+            })
+    }
+
+    pub(super) fn follow_standing_undo(&mut self, component: &Component) {
+        let text = format!("{component} is back at the old revision: the driver before this one went back");
+        self.go_back(Cause::new("taken_back", text), Why::Failed, Vec::new());
+    }
+
     fn undo_of(&self, component: &Component) -> Option<&Step> {
         self.plan.way_back.steps.iter().find(|step| step.component == *component)
     }
@@ -73,7 +98,10 @@ impl Machine {
             return self.give_way(format!("{component} was set to {what} by somebody else"));
         }
         if self.old_of(&component) == Some(&seen.declared) {
-            self.live_track_old(&component);
+            if seen.motion == Motion::Done {
+                // While the platform is still at work on what it has accepted, what it declares is not the last word.
+                self.live_track_old(&component);
+            }
             if let Some(remedy) = self.remedy_for(seen) {
                 self.unwatch();
                 self.run(&remedy);

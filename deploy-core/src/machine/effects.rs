@@ -11,6 +11,9 @@ use crate::{
     state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
+/// How often an intent is tried to be settled in a row before the step is run again.
+pub(super) const SETTLES: u32 = 20;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
@@ -82,6 +85,8 @@ impl Machine {
         for sent in self.state.sent.values().filter(mine) {
             let same = sent.intent.hash == ask.hash;
             match (sent.closed, sent.state) {
+                // It was seen to have landed, and nobody heard what it returned: the same value may be sent again.
+                (Some(ClosedBy::Sight), StepState::Applied) if same && sent.output.is_none() => {}
                 (Some(_), StepState::Applied) if same => {
                     return Some(Ok(sent.output.clone().unwrap_or(Value::Null)));
                 }
@@ -337,7 +342,7 @@ impl Machine {
             Ok(_) => false,
             Err(_) => self.state.phase == Phase::Forward || compares,
         };
-        self.live.activity = if again && self.live.settles < 20 {
+        self.live.activity = if again && self.live.settles < SETTLES {
             Activity::Settling { intent: id, again_at: Some(self.live.now.plus_ms(1_000)) }
         } else {
             Activity::Free

@@ -120,6 +120,8 @@ struct Live {
     settles: u32,
     blind: Option<ErrorRecord>,
     inspected: bool,
+    /// The predecessor was lost: what it did last may not be written down.
+    taken_over: bool,
     frozen: bool,
     store_lost: bool,
     reported: BTreeSet<(Component, crate::model::FaultClass, usize)>,
@@ -166,6 +168,7 @@ impl Machine {
             settles: 0,
             blind: None,
             inspected: false,
+            taken_over: false,
             frozen: false,
             store_lost: false,
             reported: BTreeSet::new(),
@@ -382,6 +385,7 @@ impl Machine {
         }
         self.live.fence = fence;
         self.live.closed_at = self.live.now;
+        self.live.taken_over = matches!(how, DriverHow::TookOver | DriverHow::FoundDead | DriverHow::Broken);
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
         let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
