@@ -1,7 +1,7 @@
 //! The driver: owns the machine, runs what it says, and tells it what happened. One task per rollout.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +23,10 @@ use crate::{
     guards::{self, Guard, GuardContext},
     hash::StoreKey,
     machine::{Action, EffectEnd, Input, Inspected, Look, Machine},
-    model::{Component, Motion, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId, Timestamp},
+    model::{
+        Component, FaultClass, Motion, Observation, Outcome, Plan, Revision, RolloutId, Scope, StepId,
+        Timestamp,
+    },
     platform::{Platform, Settled, Versions},
     rollout::{Ending, EventLog},
     source::Source,
@@ -34,6 +37,11 @@ use crate::{
         session::ToKeeper,
     },
 };
+
+/// How many log lines of an instance are kept as evidence, how long each, and how long reading them may take.
+const LOG_LINES: usize = 20;
+const LOG_CHARS: usize = 300;
+const LOG_TIME: Duration = Duration::from_secs(5);
 
 /// What a driver needs.
 #[derive(Debug)]
@@ -525,6 +533,7 @@ async fn observe_again_and_again(
     say: mpsc::UnboundedSender<Input>,
 ) {
     let mut failures = 0_u32;
+    let mut lines = BTreeMap::new();
     loop {
         let look = tokio::select! {
             biased;
@@ -534,8 +543,9 @@ async fn observe_again_and_again(
             }
         };
         let (input, wait_ms) = match look {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 failures = 0;
+                add_log_lines(&*place, &*clock, &mut lines, &mut seen).await;
                 let wait = seen.look_again_ms.max(10);
                 (Input::Observed { watch, scope: Box::new(scope.clone()), seen: Box::new(seen) }, wait)
             }
@@ -550,6 +560,38 @@ async fn observe_again_and_again(
             return;
         }
         clock.sleep(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// The last log lines of the first instance that shows a trouble, where the platform has them and did not send them
+/// along. Read once for each class of trouble; that they cannot be read decides nothing.
+async fn add_log_lines(
+    place: &dyn Platform,
+    clock: &dyn Clock,
+    known: &mut BTreeMap<FaultClass, Vec<String>>,
+    seen: &mut Observation,
+) {
+    for signal in &mut seen.signals {
+        let Some(first) = signal.instances.first().filter(|_| signal.log.is_empty()) else { continue };
+        if let btree_map::Entry::Vacant(unread) = known.entry(signal.class) {
+            let Some(logs) = place.logs() else { return };
+            let mut tail = tokio::select! {
+                biased;
+                tail = logs.tail(&first.id, LOG_LINES) => tail.unwrap_or_default(),
+                () = clock.sleep(LOG_TIME) => Vec::new(),
+            };
+            if tail.is_empty() {
+                continue;
+            }
+            tail.truncate(LOG_LINES);
+            for line in &mut tail {
+                if let Some((end, _)) = line.char_indices().nth(LOG_CHARS) {
+                    line.truncate(end);
+                }
+            }
+            unread.insert(tail);
+        }
+        signal.log = known.get(&signal.class).cloned().unwrap_or_default();
     }
 }
 

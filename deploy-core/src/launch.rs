@@ -203,7 +203,7 @@ impl Target {
         let telling = Telling::start(&log, &self.observers);
         let clock = Arc::clone(&shared.clock);
         let keeper = KeeperTask(held.task);
-        tokio::spawn(async move {
+        let running = tokio::spawn(async move {
             let _keeper = keeper;
             let ended = driver.run(begun, held.from_keeper, from_handle).await;
             if matches!(ended, Ending::Ended(_)) {
@@ -214,11 +214,18 @@ impl Target {
             telling.end(&*clock, Duration::from_secs(2)).await;
             let _ = tell.send(Some(Arc::new(ended)));
         });
+        #[cfg(not(any(test, feature = "conformance")))]
+        drop(running);
         Ok(Rollout {
             id,
             target: self.name()?.clone(),
             log,
-            via: Via::Driver(to_driver, Arc::clone(&shared.random)),
+            via: Via::Driver {
+                to_driver,
+                random: Arc::clone(&shared.random),
+                #[cfg(any(test, feature = "conformance"))]
+                task: running.abort_handle(),
+            },
             ending,
             actor: shared.actor.clone(),
         })

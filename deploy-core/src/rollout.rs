@@ -142,7 +142,13 @@ impl Telling {
 #[derive(Debug, Clone)]
 pub(crate) enum Via {
     /// The driver is in this process.
-    Driver(mpsc::UnboundedSender<ToDriver>, Arc<dyn Random>),
+    Driver {
+        to_driver: mpsc::UnboundedSender<ToDriver>,
+        random: Arc<dyn Random>,
+        /// Killed by the suites, as a process would be.
+        #[cfg(any(test, feature = "conformance"))]
+        task: tokio::task::AbortHandle,
+    },
     /// Through the inbox of the head; if its holder is dead, this process takes over.
     Inbox(Box<Target>),
     /// It is over.
@@ -246,8 +252,16 @@ impl Rollout {
 
     /// This process leaves: the lease is given back, the claim stays, `resume` goes on.
     pub fn leave(&self) {
-        if let Via::Driver(driver, _) = &self.via {
-            let _ = driver.send(ToDriver::Leave);
+        if let Via::Driver { to_driver, .. } = &self.via {
+            let _ = to_driver.send(ToDriver::Leave);
+        }
+    }
+
+    /// Kills the driver, as if its process were killed: nothing more is written, sent or told.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn kill(&self) {
+        if let Via::Driver { task, .. } = &self.via {
+            task.abort();
         }
     }
 
@@ -257,14 +271,14 @@ impl Rollout {
             Via::Nothing => Err(over()),
             // Boxed: taking over makes a rollout, which has commands again.
             Via::Inbox(target) => Box::pin(target.command(&self.id, kind, reason)).await,
-            Via::Driver(driver, random) => {
+            Via::Driver { to_driver, random, .. } => {
                 let word = kind.word();
                 let id = format!("{:016x}", random.next());
                 let never = crate::model::Timestamp::from_millis(i64::MAX);
                 let mut command = CommandRecord::new(id, self.id.clone(), kind, self.actor.clone(), never);
                 command.reason = reason;
                 let (answer, answered) = oneshot::channel();
-                driver.send(ToDriver::Command(command, answer)).map_err(|_| over())?;
+                to_driver.send(ToDriver::Command(command, answer)).map_err(|_| over())?;
                 match answered.await {
                     Ok(true) => Ok(()),
                     Ok(false) => {

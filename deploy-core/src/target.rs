@@ -123,12 +123,6 @@ impl Deployer {
         self.with(|shared| shared.holder = Some(Holder::named(id)))
     }
 
-    #[cfg(test)]
-    #[must_use]
-    pub(crate) fn rules(self, rules: Rules) -> Self {
-        self.with(|shared| shared.rules = rules)
-    }
-
     /// A target: the name `app/env`, and the place that it is. A bad name is an error of the first request.
     pub fn target(&self, app: impl Into<String>, env: impl Into<String>, place: impl Platform) -> Target {
         self.target_at(app, env, Arc::new(place))

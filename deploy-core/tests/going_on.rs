@@ -36,10 +36,8 @@ fn setup(shape: Shape) -> (TokioClock, World, FaultyStore, Target) {
     let store = FaultyStore::new(Arc::new(MemoryStore::new()), Arc::new(clock.clone()), |_| {
         faulty::Fault::None.with_delays(0, 5)
     });
-    let deployer = Deployer::new(store.clone())
-        .clock(clock.clone())
-        .random(SeededRandom::new(1))
-        .liveness(AllAreHere);
+    let deployer =
+        Deployer::new(store.clone()).clock(clock.clone()).random(SeededRandom::new(1)).liveness(AllAreHere);
     let place = MemoryPlace::new(world.clone());
     let target = deployer.target("shop", "production", place).bake(Duration::from_secs(30));
     (clock, world, store, target)

@@ -1,5 +1,6 @@
 //! The suites that every platform and every store has to pass, and what backends need to test their parts alone.
 
+pub mod platform;
 pub mod sim;
 mod step;
 pub mod stores;

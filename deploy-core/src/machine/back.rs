@@ -73,7 +73,10 @@ impl Machine {
             return self.give_way(format!("{component} was set to {what} by somebody else"));
         }
         if self.old_of(&component) == Some(&seen.declared) {
-            self.live_track_old(&component);
+            if seen.motion == Motion::Done {
+                // While the platform is still at work on what it has accepted, what it declares is not the last word.
+                self.live_track_old(&component);
+            }
             if let Some(remedy) = self.remedy_for(seen) {
                 self.unwatch();
                 self.run(&remedy);

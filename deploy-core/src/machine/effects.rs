@@ -2,11 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Action, Activity, EffectEnd, Machine, Phase, StepNote, state::Sent};
+use super::{
+    Action, Activity, EffectEnd, Machine, Phase, StepNote,
+    state::{Sent, Why},
+};
 use crate::{
     context::{Ask, Grant},
     error::{Error, ErrorKind, Retry},
-    model::{Component, Fingerprint, StepId, Timestamp, WriteGuard},
+    model::{Cause, Component, Fingerprint, StepId, Timestamp, WriteGuard},
     platform::Settled,
     state::journal::{ClosedBy, Direction, DriverHow, ErrorRecord, Fact, Intent, Sending, StepState},
 };
@@ -91,6 +94,8 @@ impl Machine {
         for sent in self.state.sent.values().filter(mine) {
             let same = sent.intent.hash == ask.hash;
             match (sent.closed, sent.state) {
+                // It was seen to have landed, and nobody heard what it returned: the same value may be sent again.
+                (Some(ClosedBy::Sight), StepState::Applied) if same && sent.output.is_none() => {}
                 (Some(_), StepState::Applied) if same => {
                     return Some(Ok(sent.output.clone().unwrap_or(Value::Null)));
                 }
@@ -433,21 +438,38 @@ impl Machine {
             _ => return,
         };
         let may_have = self.state.declared_changed() && !self.plan.way_back.steps.is_empty();
-        if may_have && !self.compares() && self.rules.quiet_time {
-            self.live.undone_until = Some(self.live.now.plus_ms(quiet_ms.saturating_add(more)));
+        if may_have && self.rules.quiet_time {
             self.live.maybe_undone = true;
+            if !self.compares() {
+                self.live.undone_until = Some(self.live.now.plus_ms(quiet_ms.saturating_add(more)));
+            }
         }
     }
 
-    /// The old value where the new one was, and a predecessor may have put it there.
+    /// The old value where the new one was, and a predecessor may have put it there. (If somebody else did, to the same
+    /// end, nothing is written over it: it is where the way back leads.)
     pub(super) fn is_undone(&self, component: &Component, declared: &Fingerprint) -> bool {
-        let was_new = self.state.sent.values().any(|sent| {
-            let intent = &sent.intent;
-            intent.direction == Direction::Forward
-                && intent.component.as_ref() == Some(component)
-                && sent.state == StepState::Applied
-        });
-        self.live.maybe_undone && was_new && self.old_of(component) == Some(declared)
+        let writes =
+            |sent: &&Sent| sent.intent.component.as_ref() == Some(component) && sent.intent.to.is_some();
+        let newest = self.state.sent.values().rev().find(writes);
+        // Readers may not see our own write yet.
+        let shown = self.plan.capabilities.lateness.apply_ms;
+        self.live.maybe_undone
+            && self.old_of(component) == Some(declared)
+            && newest.is_some_and(|sent| {
+                sent.intent.direction == Direction::Forward
+                    && sent.state == StepState::Applied
+                    && sent.intent.to.as_ref() != Some(declared)
+                    && self.live.now >= sent.intent.signed_at.plus_ms(shown)
+            })
+    }
+
+    /// Goes back for the predecessor that did and could not write it down.
+    pub(super) fn follow_undone(&mut self, component: &Component) {
+        let text = format!(
+            "{component} was put back by a process that could not record it: its state store was gone"
+        );
+        self.go_back(Cause::new("undone", text), Why::Failed, Vec::new());
     }
 
     /// Closes intents whose late bound has passed. What must never be repeated, and what could not be settled in all

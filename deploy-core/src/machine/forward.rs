@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    effects::SETTLES,
-    Action, Activity, AfterInspect, Inspected, Look, Machine, Phase, Seen, StepNote, Verdict, state::Why,
+    Action, Activity, AfterInspect, Inspected, Look, Machine, Phase, Seen, StepNote, Verdict,
+    effects::SETTLES, state::Why,
 };
 use crate::{
     error::ErrorKind,
@@ -45,7 +45,7 @@ impl Machine {
         let until = *self.live.deadlines.entry(step.id.clone()).or_insert(now.plus_ms(step.deadline_ms));
         match step.kind {
             StepKind::Effect => {
-                if let Some(open) = self.unsettled_of(&step.id).filter(|_| self.live.settles < SETTLES) {
+                if let Some(open) = self.unsettled_of(&step.id) {
                     return self.settle(open);
                 }
                 self.inspect(AfterInspect::Step(step.id));
@@ -60,13 +60,23 @@ impl Machine {
                 if self.state.passed.contains(&gate) && !self.live.frozen {
                     self.finish_step(&step.id, None);
                 } else {
-                    let before = self.plan.steps.iter().take_while(|other| other.id != step.id);
-                    let last_await = before.filter(|other| other.kind == StepKind::Await).last();
-                    let looks = last_await.map(|step| Look::Toward(step.id.clone())).into_iter().collect();
-                    self.watch(looks, until);
+                    if !self.state.attempts.contains_key(&step.id) {
+                        self.note_step(&step.id, StepState::Began, 1, StepNote::default());
+                    }
+                    self.watch(self.looks_at_gate(&step.id), until);
                 }
             }
         }
+    }
+
+    /// While it waits at a gate, what was awaited last is looked at; before the first await, the platform's own gate is
+    /// (a run that fails, or that somebody else confirms or replaces).
+    fn looks_at_gate(&self, gate: &StepId) -> Vec<Look> {
+        let before = self.plan.steps.iter().take_while(|other| other.id != *gate);
+        let last_await = before.filter(|other| other.kind == StepKind::Await).last();
+        let its_own = self.plan.capabilities.gates && self.state.changed();
+        let step = last_await.map(|step| step.id.clone()).or_else(|| its_own.then(|| gate.clone()));
+        step.map(Look::Toward).into_iter().collect()
     }
 
     /// Going forward waits until no call of a predecessor can arrive any more, unless each can be told now.
@@ -96,6 +106,10 @@ impl Machine {
     }
 
     fn unsettled_of(&self, step: &StepId) -> Option<u64> {
+        if self.live.settles >= SETTLES {
+            // It cannot be told: the step runs again, and is told what it may still send.
+            return None;
+        }
         let compares = self.plan.capabilities.write_guard != crate::model::WriteGuard::None;
         let mut open = self.state.open().filter(|intent| intent.step == *step);
         // What is harmless twice and moves no version is sent again instead: settling it may never tell.
@@ -140,6 +154,13 @@ impl Machine {
             found.declared.iter().find(|(component, declared)| !self.is_expected(component, declared));
         let refusal = found.findings.iter().find(|finding| finding.result == GuardResult::Refuse);
         self.live.activity = Activity::Free;
+        if moved.is_none() && !self.plan.capabilities.reverts_itself {
+            let mut back = found.declared.iter();
+            if let Some((component, _)) = back.find(|(component, now)| self.is_undone(component, now)) {
+                let component = component.clone();
+                return self.follow_undone(&component);
+            }
+        }
         match (moved, refusal) {
             (Some((component, _)), _) => {
                 let text = format!(
@@ -300,6 +321,10 @@ impl Machine {
             counts: seen.counts,
             revision: here.then(|| scope.revision().clone()),
         };
+        if here && matches!(self.state.phase, Phase::Forward | Phase::Baking) {
+            // Known by name from the first look on: it may have to be said of a deploy that never got further.
+            self.live.goal.insert(component.clone(), scope.revision().clone());
+        }
         self.live.seen.insert(component.clone(), look.clone());
         self.live.last_seen.insert(component.clone(), look);
         self.close_on_sight(&component, &seen.declared);
@@ -359,9 +384,9 @@ impl Machine {
             let because = cause.because.clone();
             return self.go_back(cause, Why::Failed, because);
         }
-        if scope.declared() != Some(&seen.declared) && self.is_undone(&component, &seen.declared) {
-            let text = "it was put back by a process that could not record it: its state store was gone";
-            return self.go_back(Cause::new("undone", text), Why::Failed, Vec::new());
+        let on_its_way = matches!(seen.motion, Motion::Progressing | Motion::PlatformRevert { .. });
+        if !on_its_way && self.is_undone(&component, &seen.declared) {
+            return self.follow_undone(&component);
         }
         match &seen.motion {
             Motion::Foreign { revision, by } => {

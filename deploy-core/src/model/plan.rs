@@ -1,6 +1,6 @@
 //! A plan: data made from a goal and a snapshot. Planning stores nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +80,7 @@ impl StepKind {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Step {
     /// Unique in the plan.
@@ -106,6 +106,21 @@ pub struct Step {
     /// What the runner needs to know.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
+}
+
+impl fmt::Debug for Step {
+    /// Without `data`: it may hold configuration values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("id", &self.id)
+            .field("component", &self.component)
+            .field("kind", &self.kind)
+            .field("title", &self.title)
+            .field("runner", &self.runner)
+            .field("undo", &self.undo)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Step {
@@ -202,8 +217,8 @@ impl Change {
     }
 }
 
-impl std::fmt::Debug for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match (&self.before, &self.after) {
             (None, _) => '+',
             (_, None) => '-',
@@ -401,5 +416,18 @@ impl Plan {
             return defect(format!("step {} of the way back is not an effect", step.id));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_does_not_show_what_its_runner_gets() {
+        let data = serde_json::json!({ "env": { "LEVEL": "hunter2" } });
+        let step = Step::new("apply", Component::from("web"), StepKind::Effect, "apply").with(data);
+        let shown = format!("{step:?}");
+        assert!(shown.contains("apply") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -114,10 +114,10 @@ impl Setting {
         if head.claim.is_none() && !head.open.is_empty() {
             rest.broke("the claim is released while an intent is open");
         }
-        if let Some(before) = before {
-            if before.fence > head.fence {
-                rest.broke("the fence goes down");
-            }
+        if let Some(before) = before
+            && before.fence > head.fence
+        {
+            rest.broke("the fence goes down");
         }
         if let Some(Fact::Ended { outcome, .. }) = head.tail.last().map(|entry| &entry.fact) {
             if outcome.ended == Ended::Superseded && !rest.ghost.foreign {

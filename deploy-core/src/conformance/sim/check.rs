@@ -286,14 +286,11 @@ impl Truth<'_> {
 
 /// A person has ended the bake: then it is theirs to know that it is healthy.
 fn was_cut_short(journal: &[Stored]) -> bool {
-    let baking = journal.iter().skip_while(|stored| {
-        !matches!(&stored.entry.fact, Fact::Decision { decision: Decision::Bake, .. })
-    });
+    let baking = journal
+        .iter()
+        .skip_while(|stored| !matches!(&stored.entry.fact, Fact::Decision { decision: Decision::Bake, .. }));
     baking.into_iter().any(|stored| {
-        matches!(
-            &stored.entry.fact,
-            Fact::Command { command: CommandKind::Promote, accepted: true, .. }
-        )
+        matches!(&stored.entry.fact, Fact::Command { command: CommandKind::Promote, accepted: true, .. })
     })
 }
 
