@@ -208,6 +208,9 @@ impl Turn<'_> {
             (What::Declare(Declared::New), _) => self.rest.ghost.forward += 1,
             _ => {}
         }
+        if matches!(what, What::Declare(_)) {
+            self.live.knows_old = false;
+        }
         if self.rest.ghost.fights > self.rest.ghost.forward {
             self.rest.broke("a foreign writer is fought");
         }
@@ -219,6 +222,8 @@ impl Turn<'_> {
 
     /// The effect of the child ended: the driver is told first, then the step ends.
     pub(super) fn effected(&mut self, intent: u64, result: Result<(), Error>) {
+        let back = |child: &Child| child.what == What::Declare(Declared::Old);
+        self.live.knows_old |= result.is_ok() && self.live.child.as_ref().is_some_and(back);
         let ended = match &result {
             Ok(()) => EffectEnd::Applied(serde_json::Value::Null),
             Err(error) => EffectEnd::Failed(error.into()),

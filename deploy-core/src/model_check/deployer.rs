@@ -44,8 +44,10 @@ pub(super) struct Live {
     pub(super) cut_off: bool,
     pub(super) store_lost: bool,
     pub(super) next_ask: u64,
-    /// The newest look, and whether somebody else had written what it saw.
+    /// The newest look, and whether somebody else had put that over the old value that was known to be back.
     pub(super) saw: Option<(Declared, bool)>,
+    /// Our write of the old value was answered, or the old value seen after it.
+    pub(super) knows_old: bool,
     leaving: bool,
     pub(super) gone: bool,
 }
@@ -84,9 +86,17 @@ impl Live {
             store_lost: false,
             next_ask: 0,
             saw: None,
+            knows_old: false,
             leaving: false,
             gone: false,
         }
+    }
+}
+
+impl Live {
+    pub(super) fn see(&mut self, declared: Declared, foreign: bool) {
+        self.knows_old |= declared == Declared::Old;
+        self.saw = Some((declared, foreign && self.knows_old));
     }
 }
 

@@ -175,8 +175,8 @@ impl Setting {
 
     pub(super) fn inspect(&self, turn: &mut Turn<'_>) {
         turn.live.inspecting = false;
-        let object = &turn.rest.object;
-        turn.live.saw = Some((object.declared, object.foreign));
+        let object = turn.rest.object.clone();
+        turn.live.see(object.declared, object.foreign);
         let found = Inspected {
             findings: Vec::new(),
             declared: vec![(component(), object.declared.fingerprint())],
@@ -192,7 +192,7 @@ impl Setting {
         let Some(look) = turn.live.looks.first() else { return };
         let scope = turn.scope(look);
         let (declared, foreign) = (turn.rest.object.declared, turn.rest.object.foreign);
-        turn.live.saw = Some((declared, foreign));
+        turn.live.see(declared, foreign);
         let there = scope.declared() == Some(&declared.fingerprint());
         let motion = if there { Motion::Done } else { Motion::Progressing };
         let mut seen = Observation::new(at(turn.now), component(), declared.fingerprint(), motion);

@@ -58,6 +58,12 @@ impl Setting {
         self
     }
 
+    /// Signatures are good for so many ticks.
+    fn signed_for(mut self, ticks: u64) -> Self {
+        Arc::make_mut(&mut self.plan).capabilities.lateness = Lateness::new(ticks * TICK, 0, TICK, 0);
+        self
+    }
+
     /// The plan gets a step before the others that must not happen twice and cannot be observed.
     fn with_run(mut self) -> Self {
         let mut step = Step::new("run", deployer::component(), StepKind::Effect, "run");
@@ -97,12 +103,12 @@ fn plan(class: Class, lateness: Lateness) -> Plan {
 
 /// Checks everything that the setting allows. Says what was broken, and what was never reached.
 fn check(setting: Setting) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
-    let (name, clock) = (setting.name, SystemClock);
+    let (name, class, clock) = (setting.name, setting.class, SystemClock);
     let began = clock.elapsed();
     let checker = setting.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let seconds = clock.elapsed().saturating_sub(began).as_secs_f64();
-    println!("model {name}: {states} states, depth {depth}, {seconds:.1} s");
+    println!("model {class:?} {name}: {states} states, depth {depth}, {seconds:.1} s");
     let (mut broken, mut unreached) = (Vec::new(), Vec::new());
     for property in checker.model().properties() {
         let found = checker.discovery(property.name);
@@ -126,7 +132,7 @@ fn check(setting: Setting) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
 fn explore() {
     let Ok(words) = std::env::var("MODEL_TRY") else { return };
     let (mut class, mut ticks, mut budget, mut rules) = (Class::P0, 10, Budget::NONE, Rules::default());
-    let (mut with_run, mut signed) = (false, true);
+    let (mut with_run, mut signed, mut life) = (false, true, 2);
     for word in words.split_whitespace() {
         match word {
             "p0" => class = Class::P0,
@@ -135,6 +141,7 @@ fn explore() {
             "run" => with_run = true,
             "unsigned" => signed = false,
             _ => match word.split_once('=') {
+                Some(("life", n)) => life = n.parse().unwrap(),
                 Some(("ticks", n)) => ticks = n.parse().unwrap(),
                 Some((what, n)) => *budget_of(&mut budget, what) = n.parse().unwrap(),
                 None => *rule_of(&mut rules, &word[1..]) = false,
@@ -145,6 +152,9 @@ fn explore() {
     set.rules = rules;
     if !signed {
         set = set.unsigned();
+    }
+    if class == Class::P0 && signed {
+        set = set.signed_for(life);
     }
     if with_run {
         set = set.with_run();
