@@ -61,6 +61,15 @@ fn p0_the_store_is_gone() {
 }
 
 #[test]
+fn a_successor_of_somebody_who_could_not_write_down_the_undo() {
+    for (class, ticks) in [(Class::P0, 10), (Class::P1, 8)] {
+        let budget = Budget { partitions: 1, red: 1, resumes: 1, ..NONE };
+        let reached = ["undone without the store", "resumed", "rolled back"];
+        holds(setting("store out of reach, takeover", class, ticks, budget), &reached);
+    }
+}
+
+#[test]
 fn p0_answers_of_the_store_are_lost() {
     let aborting = Budget { store: 2, resumes: 1, aborts: 1, ..NONE };
     holds(setting("lost answers of the store, abort", Class::P0, 4, aborting), &["succeeded", "aborted"]);
