@@ -1,6 +1,6 @@
 //! Outcomes: how it ended, what serves, what is owed.
 
-use super::{Action, Activity, Machine, Phase, Seen};
+use super::{Action, Activity, Machine, Phase, Seen, Unchanged};
 use crate::{
     model::{Cause, Counts, Ended, Goal, Outcome, Revision, Serving, Side, Timestamp},
     state::journal::Fact,
@@ -9,14 +9,34 @@ use crate::{
 impl Machine {
     /// A guard says no before anything was changed.
     pub(super) fn refuse(&mut self, cause: Cause, next: Vec<String>) {
-        self.unwatch();
-        self.end(Ended::Refused, Some(cause), None, next);
+        self.end_unchanged(Unchanged { ended: Ended::Refused, cause, next });
     }
 
     /// It ended before anything was changed.
     pub(super) fn finish_unchanged(&mut self, ended: Ended, cause: Cause) {
+        self.end_unchanged(Unchanged { ended, cause, next: Vec::new() });
+    }
+
+    /// Nothing was changed, but a barrier write may have no answer yet: the end waits for it.
+    fn end_unchanged(&mut self, unchanged: Unchanged) {
         self.unwatch();
-        self.end(ended, Some(cause), None, Vec::new());
+        self.live.unchanged = Some(unchanged);
+        self.live.activity = Activity::Free;
+        self.next_unchanged();
+    }
+
+    /// Ends once nothing of ours can arrive any more.
+    pub(super) fn next_unchanged(&mut self) {
+        if let (Some(open), true) = (self.untold(), self.rules.open_empty) {
+            return self.settle(open);
+        }
+        if let (Some(until), true) = (self.all_landed_at(), self.rules.open_empty) {
+            self.live.activity = Activity::Backoff { at: until.max(self.live.now.plus_ms(1)) };
+            return;
+        }
+        if let Some(Unchanged { ended, cause, next }) = self.live.unchanged.take() {
+            self.end(ended, Some(cause), None, next);
+        }
     }
 
     /// It ended after something was, or may have been, changed.
