@@ -136,7 +136,7 @@ impl Truth<'_> {
     fn is_standing_undo(&self, rollout: &RolloutId, write: &SimWrite) -> bool {
         let back = self.plans.get(rollout).and_then(|plan| plan.way_back.to.as_ref());
         let there = back.is_some_and(|back| back.name.split('+').any(|name| name == write.value));
-        there && write.kind == WriteKind::Set || write.kind == WriteKind::Delete
+        there && matches!(write.kind, WriteKind::Set | WriteKind::Confirm) || write.kind == WriteKind::Delete
     }
 
     /// (8) Gapless, ended once and last, and it can be replayed.
