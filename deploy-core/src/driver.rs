@@ -507,6 +507,7 @@ impl Driver {
             KeeperAction::Taken { .. }
             | KeeperAction::Busy(_)
             | KeeperAction::Unfinished(_)
+            | KeeperAction::Overtaken(_)
             | KeeperAction::Nothing
             | KeeperAction::Probe(_)
             | KeeperAction::Read

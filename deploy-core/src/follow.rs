@@ -18,6 +18,11 @@ impl Target {
     pub(crate) fn follow(&self, home: Claim, head: Head) -> Result<Rollout> {
         let over = || Error::new(ErrorKind::Conflict, "the deploy is over");
         let id = head.claim.clone().ok_or_else(over)?;
+        self.follow_rollout(home, head, id)
+    }
+
+    /// A handle on a rollout of the claim that may be over.
+    pub(crate) fn follow_rollout(&self, home: Claim, head: Head, id: RolloutId) -> Result<Rollout> {
         let log = EventLog::new();
         let (tell, ending) = watch::channel(None);
         let follower = Follower { target: self.clone(), home, id: id.clone(), log: log.clone() };

@@ -28,6 +28,8 @@ pub(crate) enum Lease {
     Busy(Box<Head>),
     /// A rollout is unfinished.
     Unfinished(Box<Head>),
+    /// Others went on with what may have been begun.
+    Overtaken(Box<Head>),
     /// There is nothing to resume.
     Nothing,
 }
@@ -89,6 +91,7 @@ impl Target {
                 }
                 Some(KeeperAction::Busy(head)) => return Ok(Lease::Busy(head)),
                 Some(KeeperAction::Unfinished(head)) => return Ok(Lease::Unfinished(head)),
+                Some(KeeperAction::Overtaken(head)) => return Ok(Lease::Overtaken(head)),
                 Some(KeeperAction::Nothing) => return Ok(Lease::Nothing),
                 Some(_) => {}
                 None => {
@@ -132,7 +135,15 @@ impl Target {
             entries: entries.clone(),
             fence_above,
         };
-        let held = match self.lease(&home, want, Taking::ToBegin).await? {
+        let lease = loop {
+            let lease = self.lease(&home, want.clone(), Taking::ToBegin).await?;
+            let Lease::Overtaken(head) = &lease else { break lease };
+            if !records.journal(&home, head, &rollout).await?.is_empty() {
+                // It was begun, its answer was lost, and somebody else went on with it.
+                return self.follow_rollout(home, (**head).clone(), rollout);
+            }
+        };
+        let held = match lease {
             Lease::Held(held) => held,
             Lease::Busy(head) => {
                 let who = head.holder.as_ref().map_or_else(|| "somebody".into(), owner_words);
@@ -145,7 +156,9 @@ impl Target {
                 let next = [format!("resume {name}"), format!("abort {name}")];
                 return Ok(self.refused(&plan, rollout, "unfinished", text, now, &next));
             }
-            Lease::Nothing => return Err(Error::new(ErrorKind::Unexpected, "the keeper gave no answer")),
+            Lease::Overtaken(_) | Lease::Nothing => {
+                return Err(Error::new(ErrorKind::Unexpected, "the keeper gave no answer"));
+            }
         };
         if let Some(text) = self.take_other_claims(&plan, &rollout, held.fence).await? {
             // Nothing was changed: the journal says so, and the home claim is given back.

@@ -367,7 +367,7 @@ impl Target {
                 return Err(Error::new(ErrorKind::Unavailable, text).next("resume when it can be seen"));
             };
             match self.lease(&home, Want::Resume, how).await? {
-                Lease::Nothing => {}
+                Lease::Nothing | Lease::Overtaken(_) => {}
                 Lease::Busy(head) => return Ok(Some(self.follow(home, *head)?)),
                 Lease::Unfinished(_) => {
                     return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so"));

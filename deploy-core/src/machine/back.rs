@@ -351,8 +351,11 @@ impl Machine {
             return;
         }
         let components = self.components();
+        // What has passed a gate is accepted, and still changes the place while the platform is at work on it.
+        let accepts_first = self.plan.capabilities.gates;
         let looked = components.iter().all(|component| {
-            self.live.seen.get(component).is_some_and(|seen| seen.at >= self.live.closed_at)
+            let seen = self.live.seen.get(component);
+            seen.is_some_and(|seen| seen.at >= self.live.closed_at && !(accepts_first && seen.at_work))
         });
         if !looked && self.live.now < until {
             return;
@@ -362,21 +365,19 @@ impl Machine {
             return self.finish(Ended::RollbackFailed, None);
         }
         let overwrote = components.iter().any(|component| {
-            let ours = self.state.tracks.get(component).map(|track| &track.ours);
             let seen = self.live.seen.get(component);
-            seen.is_some_and(|seen| {
-                ours.is_some_and(|ours| ours.contains(&seen.declared)) && self.late_calls_of(component)
-            })
+            seen.is_some_and(|seen| self.came_late(component, &seen.declared))
         });
         let needed = "a late call of this deploy overwrote somebody else's change: set it again";
         self.finish(Ended::Superseded, overwrote.then(|| needed.to_owned()));
     }
 
-    /// Whether some call of ours for the component ended without an answer.
-    fn late_calls_of(&self, component: &Component) -> bool {
-        self.state
-            .sent
-            .values()
-            .any(|sent| sent.intent.component.as_ref() == Some(component) && sent.state == StepState::Unknown)
+    /// Whether a call of ours that ended without an answer was to declare this.
+    fn came_late(&self, component: &Component, declared: &Fingerprint) -> bool {
+        self.state.sent.values().any(|sent| {
+            sent.intent.component.as_ref() == Some(component)
+                && sent.intent.to.as_ref() == Some(declared)
+                && sent.state == StepState::Unknown
+        })
     }
 }

@@ -134,6 +134,7 @@ impl Machine {
                 at: found.at,
                 declared: declared.clone(),
                 done: false,
+                at_work: false,
                 counts: found.counts,
                 revision: revision.map(|_| self.plan.base.clone()),
             };
@@ -318,6 +319,7 @@ impl Machine {
             at: seen.at,
             declared: seen.declared.clone(),
             done: here && seen.motion == Motion::Done,
+            at_work: seen.motion == Motion::Progressing,
             counts: seen.counts,
             revision: here.then(|| scope.revision().clone()),
         };

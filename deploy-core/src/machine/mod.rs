@@ -86,6 +86,8 @@ struct Seen {
     at: Timestamp,
     declared: Fingerprint,
     done: bool,
+    /// The platform is at work on something that it has accepted.
+    at_work: bool,
     counts: Option<Counts>,
     /// The revision of the scope, if the component declares it.
     revision: Option<Revision>,

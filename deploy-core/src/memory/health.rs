@@ -10,7 +10,7 @@ use super::{
     work::{CONFIRM, DELETE_STUCK, Handle, parse},
 };
 use crate::{
-    error::Result,
+    error::{EffectState, Error, ErrorKind, Result},
     model::{
         Actor, Blame, Component, Counts, FaultClass, Fingerprint, GateId, Instance, Motion, Observation,
         Permanence, Scope, Signal, StepId, Timestamp,
@@ -44,9 +44,9 @@ pub(super) fn observe(
 
     let newest = handle.sent.as_ref().map_or(0, |sent| sent.deployment).max(seen);
     if state.shape != Shape::Terraform && epoch.deployment < newest {
-        // A stale read: what this reader has seen or done is not there yet, so the rest says nothing either.
-        (look.declared, look.motion) = (want.clone(), Motion::Progressing);
-        return Ok((look, seen));
+        // What this reader has seen or done is not there yet, so the rest says nothing either.
+        let text = format!("the read of {component} is older than what was seen before");
+        return Err(Error::new(ErrorKind::Unavailable, text).effect_as(EffectState::NotApplied));
     }
     if state.shape == Shape::Terraform && component.as_str() == "workspace" {
         workspace(state, scope, &handle, epoch, &mut look);

@@ -174,7 +174,10 @@ impl Turn<'_> {
                 self.live.store_lost = false;
                 self.live.inputs.push_back(Input::StoreBack);
             }
-            KeeperAction::Busy(_) | KeeperAction::Unfinished(_) | KeeperAction::Lost => {
+            KeeperAction::Busy(_)
+            | KeeperAction::Unfinished(_)
+            | KeeperAction::Overtaken(_)
+            | KeeperAction::Lost => {
                 let named = self.head.is_some_and(|head| head.holder.as_ref() == Some(&self.live.me));
                 if named && !by_time && !self.live.leaving {
                     self.rest.broke("the winner is told that it lost");

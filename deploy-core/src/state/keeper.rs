@@ -79,6 +79,9 @@ pub(crate) enum KeeperAction {
     Busy(Box<Head>),
     /// Nobody holds it, or nobody alive, but a rollout is unfinished.
     Unfinished(Box<Head>),
+    /// The head has moved on since an attempt to begin. That attempt may have been stored, and others may have gone on
+    /// with the rollout since, or even ended it.
+    Overtaken(Box<Head>),
     /// There is nothing to resume.
     Nothing,
     /// Look whether this holder's process exists.
@@ -296,6 +299,9 @@ impl Keeper {
                     self.adopt(version, head);
                     self.landed(out);
                 }
+                (_, Some((_, head))) if self.may_have_begun(&head) => {
+                    self.leave(KeeperAction::Overtaken(head), out);
+                }
                 (_, found) => {
                     self.flight = None;
                     self.status = Status::Looking;
@@ -305,6 +311,12 @@ impl Keeper {
             Status::Holding => self.read_while_holding(now, found, out),
             Status::Gone => {}
         }
+    }
+
+    /// An attempt to begin is not made again under the same name over a journal that has grown since.
+    fn may_have_begun(&self, head: &Head) -> bool {
+        let before = self.base.as_ref().map_or(0, |(_, base)| base.seq);
+        matches!(self.want, Want::Begin { .. }) && head.seq > before
     }
 
     fn looked(

@@ -3,8 +3,9 @@
 use deploy_core::{
     Platform,
     context::Outputs,
+    error::ErrorKind,
     memory::{Fault, Shape, WriteKind, Writer},
-    model::{Counts, FaultClass, Motion},
+    model::{Counts, FaultClass, Motion, Scope},
     platform::{Settled, Versions},
 };
 
@@ -71,18 +72,18 @@ async fn stale_reads_are_seen_through() {
     let (plan, outputs) = bench.deploy("ok-1").await.unwrap();
     let want = bench.world.serving();
     bench.world.faults(|call| if call.read { Fault::StaleRead(5_000) } else { Fault::None });
-    let look = bench.look(&plan, "watch-service", &outputs).await;
-    assert_eq!(look.motion, Motion::Progressing);
-    assert_eq!(look.declared, want.declared[&"service".into()]);
-    let hold = bench.hold("service", &want).await;
-    assert_eq!((hold.motion, hold.declared), (Motion::Progressing, look.declared));
-    // This deployer knows better than what it is shown, so it does not plan from it.
+    // This deployer knows better than what it is shown: it neither believes it nor plans from it.
+    let toward = bench.place.scope(&plan, &"watch-service".into(), &outputs).unwrap();
+    let holding = Scope::Holding { component: "service".into(), revision: want.clone() };
+    for scope in [&toward, &holding] {
+        let error = bench.place.observe(scope).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{scope:?}");
+    }
     assert!(bench.place.inspect().await.is_err());
-    // One that has seen nothing yet cannot know, until what is shown is new enough.
+    // One that has seen nothing yet cannot know, but for what a step has told it, until what is shown is new enough.
     let other = bench.successor();
     assert_ne!(other.place.inspect().await.unwrap().serving, want);
-    let look = other.look(&plan, "watch-service", &outputs).await;
-    assert_eq!(look.motion, Motion::Progressing);
+    assert!(other.place.observe(&toward).await.is_err());
     bench.wait(30_000).await;
     assert_eq!(bench.look(&plan, "watch-service", &outputs).await.motion, Motion::Done);
 }

@@ -18,6 +18,8 @@ use crate::{
 
 /// How far a deployer's clock may be from the true one, in milliseconds.
 const SKEW_MS: u64 = 6_500;
+/// How long a look may take: it tells of the time after its beginning.
+const SLOW_MS: u64 = 15_000;
 
 /// All that is known after a run.
 pub(super) struct Truth<'a> {
@@ -211,7 +213,7 @@ impl Truth<'_> {
         if let (true, Some(name)) = (known, &outcome.serving.revision) {
             let seen = u64::try_from(outcome.serving.observed_at.as_millis() - EPOCH_MS).unwrap_or(0);
             let from = seen.saturating_sub(SKEW_MS + self.stage.world.stale_ms());
-            if !self.served(name, from, (seen + SKEW_MS).min(at)) {
+            if !self.served(name, from, (seen + SKEW_MS + SLOW_MS).min(at)) {
                 let text = format!(
                     "{:?} says that {name} served at {seen}; in truth {} did",
                     outcome.ended,
@@ -249,8 +251,16 @@ impl Truth<'_> {
                 write.component.as_ref() == Some(component) && write.changed && write.at <= at
             });
             let Some(last) = last else { continue };
-            let ours = matches!(&last.by, Writer::Deploy { rollout: by, .. } if by == rollout);
-            if ours && last.at > gave_way.at && outcome.needed.is_none() {
+            let is_ours =
+                |write: &SimWrite| matches!(&write.by, Writer::Deploy { rollout: by, .. } if by == rollout);
+            let began = journal.first().map_or(0, |stored| stored.at);
+            let theirs = self.writes.iter().any(|write| {
+                write.component.as_ref() == Some(component)
+                    && write.changed
+                    && !is_ours(write)
+                    && (began..last.at).contains(&write.at)
+            });
+            if is_ours(last) && theirs && last.at > gave_way.at && outcome.needed.is_none() {
                 self.violated(
                     5,
                     rollout,

@@ -86,6 +86,10 @@ impl SimWorld for MemoryWorld {
         self.world.under_way()
     }
 
+    fn hasten(&self, within_ms: u64) {
+        self.world.hasten(within_ms);
+    }
+
     fn compares(&self) -> bool {
         self.world.shape() != Shape::Ecs
     }

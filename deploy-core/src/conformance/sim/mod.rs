@@ -98,6 +98,7 @@ async fn simulate(platform: &dyn SimPlatform, seed: u64, all: bool) -> Run {
     let sim = Sim::new(clock.clone(), random, all);
     let setting = WorldSetting { shape: scenario.shape, desired: scenario.desired, hook: scenario.hook };
     let world = platform.world(&setting, Arc::new(clock.clone()));
+    sim.happens_in(&world);
     let memory = if scenario.hashing { MemoryStore::hashing() } else { MemoryStore::new() };
     let poll = std::time::Duration::from_millis(scenario.poll_ms);
     let memory = memory.with_limits(Limits::new(scenario.value_bytes, poll, true));

@@ -264,6 +264,8 @@ impl Liveness for SimLiveness {
         match other {
             Some(other) if other.host == self.0.host => {
                 if other.is_dead() {
+                    // The signature's life gives way to the time in which a kernel flushes a closed socket.
+                    self.0.sim.hasten();
                     Alive::Dead
                 } else {
                     Alive::Here

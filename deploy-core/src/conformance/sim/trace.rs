@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use super::process::Process;
+use super::{process::Process, world::SimWorld};
 use crate::{
     clock::{Clock, SeededRandom, TokioClock},
     model::millis,
@@ -39,6 +39,7 @@ pub(super) struct Sim {
     counts: Mutex<BTreeMap<String, u64>>,
     violations: Mutex<Vec<String>>,
     chaos: AtomicBool,
+    world: OnceLock<Arc<dyn SimWorld>>,
 }
 
 impl fmt::Debug for Sim {
@@ -47,7 +48,21 @@ impl fmt::Debug for Sim {
     }
 }
 
+/// For how long a kernel flushes what a dead process has left (the bound that the platforms state).
+const FLUSH_MS: u64 = 20_000;
+
 impl Sim {
+    pub(super) fn happens_in(&self, world: &Arc<dyn SimWorld>) {
+        let _ = self.world.set(Arc::clone(world));
+    }
+
+    /// Somebody has seen that a process of its own host is dead.
+    pub(super) fn hasten(&self) {
+        if let Some(world) = self.world.get() {
+            world.hasten(FLUSH_MS);
+        }
+    }
+
     pub(super) fn new(clock: TokioClock, random: SeededRandom, all: bool) -> Arc<Self> {
         let trace = Trace { lines: VecDeque::new(), all, hash: 0xcbf2_9ce4_8422_2325 };
         Arc::new(Self {
@@ -57,6 +72,7 @@ impl Sim {
             trace: Mutex::new(trace),
             counts: Mutex::default(),
             violations: Mutex::default(),
+            world: OnceLock::new(),
             chaos: AtomicBool::new(true),
         })
     }

@@ -83,6 +83,9 @@ pub trait SimWorld: fmt::Debug + Send + Sync {
     /// How many calls are under way and have not landed.
     fn under_way(&self) -> usize;
 
+    /// A process on this host is dead: what its kernel still holds is sent within so many milliseconds, or never.
+    fn hasten(&self, within_ms: u64);
+
     /// Whether writes are compared with a version or a fence (P1 and P2).
     fn compares(&self) -> bool;
 
