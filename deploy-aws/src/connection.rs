@@ -123,7 +123,8 @@ impl Aws {
             .time_source(time.clone())
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(time))
             .build();
-        Self::of(sdk, None, clock, true)
+        // Such an emulator plays AWS itself, in virtual time: with AWS's bounds for what arrives late.
+        Self::of(sdk, None, clock, false)
     }
 
     fn of(sdk: SdkConfig, account: Option<String>, clock: Arc<dyn Clock>, loopback: bool) -> Result<Self> {

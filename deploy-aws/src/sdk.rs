@@ -37,6 +37,9 @@ const READ_TRIES: u32 = 3;
 /// The pause after the first failed read; doubles with each.
 const READ_PAUSE_MS: u64 = 250;
 
+/// What the user agent of a mutation names its deploy, intent and fence after: `deploy-kit/ROLLOUT-INTENT#FENCE`.
+pub const AGENT: &str = "deploy-kit/";
+
 /// What the interceptor and the caller of one attempt both see.
 #[derive(Debug, Default)]
 struct Seen {
@@ -145,6 +148,22 @@ impl Intercept for Hook {
             // It was set from the typed input's length.
             request.headers_mut().insert("content-length", bytes.len().to_string());
             *request.body_mut() = SdkBody::from(bytes);
+        }
+        Ok(())
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // Not part of the signature, and kept in CloudTrail: which deploy made a call, and by which of its intents.
+        if let Some(permit) = &self.0.permit {
+            let headers = context.request_mut().headers_mut();
+            let agent = headers.get("user-agent").unwrap_or_default();
+            let agent = format!("{agent} {AGENT}{}#{}", permit.token(), permit.fence());
+            headers.try_insert("user-agent", agent.trim_start().to_owned())?;
         }
         Ok(())
     }

@@ -282,6 +282,11 @@ impl Definition {
         tags
     }
 
+    /// Whether it was made by this deploy.
+    pub(crate) fn is_of(&self, rollout: &str) -> bool {
+        self.tags.get(TAG_ROLLOUT).is_some_and(|of| of == rollout)
+    }
+
     /// Whether it was made by this sending.
     pub(crate) fn made_by(&self, token: &str) -> bool {
         self.tags.get(TAG_INTENT).is_some_and(|intent| intent == token)

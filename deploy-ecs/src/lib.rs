@@ -36,6 +36,8 @@ mod platform;
 mod snapshot;
 mod steps;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 

@@ -90,7 +90,7 @@ impl Platform for Service {
         match (intent.key.as_str(), text("base")) {
             ("register", Some(base)) => {
                 let token = format!("{}-{}", intent.rollout, intent.id);
-                if let Some(made) = register::find(&self.client, base, &token).await? {
+                if let Some(made) = register::find(&self.client, base, |made| made.made_by(&token)).await? {
                     return Ok(applied(serde_json::to_value(made)));
                 }
             }

@@ -37,7 +37,7 @@ async fn every_fault_of_a_mutation_is_told_apart_and_none_is_sent_twice() {
         (FaultKind::Refused, ErrorKind::Unavailable, NotApplied, false),
         (FaultKind::ResetBefore, ErrorKind::Unavailable, Unknown, false),
         (FaultKind::ResetAfter, ErrorKind::Unavailable, Unknown, true),
-        (FaultKind::Slow(20_000), ErrorKind::TimedOut, Unknown, false),
+        (FaultKind::Slow(20_000), ErrorKind::TimedOut, Unknown, true),
         (FaultKind::LateApply(15_000), ErrorKind::Unavailable, Unknown, false),
         (FaultKind::Malformed200, ErrorKind::Malformed, Unknown, true),
         (FaultKind::ExpiredToken, ErrorKind::Unauthenticated, NotApplied, false),

@@ -123,6 +123,8 @@ pub struct Timings {
     pub elb_unhealthy: i64,
     /// The scheduler's back-off after the first failed task; doubles with each.
     pub backoff_first_ms: i64,
+    /// How long the scheduler waits before it looks for capacity again: no back-off, because no task has failed.
+    pub place_again_ms: i64,
     /// The longest back-off.
     pub backoff_max_ms: i64,
     /// How long a one-off task with a command runs.
@@ -151,6 +153,7 @@ impl Timings {
             elb_healthy: 2,
             elb_unhealthy: 2,
             backoff_first_ms: 1_000,
+            place_again_ms: 1_000,
             backoff_max_ms: 60_000,
             job_ms: 5_000,
             keep_stopped_ms: 3_600_000,
@@ -171,6 +174,7 @@ impl Timings {
             elb_interval_ms: 30_000,
             elb_healthy: 5,
             backoff_first_ms: 10_000,
+            place_again_ms: 15_000,
             backoff_max_ms: 900_000,
             ..Self::quick()
         }

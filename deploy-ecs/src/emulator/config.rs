@@ -22,6 +22,8 @@ pub struct Config {
     pub seed: u64,
     /// Whether the published throttling buckets apply.
     pub throttling: bool,
+    /// How old a signature may be when a call arrives.
+    pub signature_ms: i64,
     /// How long reads may return the state before an update.
     pub stale_ms: i64,
     /// How long everything takes.
@@ -38,6 +40,7 @@ impl Default for Config {
             latency_ms: 4,
             seed: 1,
             throttling: true,
+            signature_ms: 300_000,
             stale_ms: 0,
             timings: Timings::quick(),
         }

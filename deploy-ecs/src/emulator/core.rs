@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::ecr::Registry;
+use super::ledger::{Caller, Change};
 use super::logs::Logs;
 use super::rng::Rng;
 use super::state::TaskDefinition;
@@ -63,6 +64,14 @@ pub(super) struct Core {
     /// By family, in the order of their revisions: revision N is at N - 1.
     pub(super) families: BTreeMap<String, Vec<TaskDefinition>>,
     pub(super) tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// Who makes the call that is being carried out.
+    #[serde(default)]
+    pub(super) caller: Caller,
+    /// How far behind this call's answer is.
+    #[serde(default)]
+    pub(super) lag_ms: i64,
+    #[serde(default)]
+    pub(super) ledger: Vec<Change>,
     timers: BTreeSet<Entry>,
     order: u64,
 }
@@ -77,6 +86,9 @@ impl Core {
             buckets: Buckets::default(),
             families: BTreeMap::new(),
             tags: BTreeMap::new(),
+            caller: Caller::default(),
+            lag_ms: 0,
+            ledger: Vec::new(),
             timers: BTreeSet::new(),
             order: 0,
             config,

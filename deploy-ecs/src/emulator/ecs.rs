@@ -47,6 +47,15 @@ pub(super) fn call(world: &mut World, action: &str, params: Params<'_>) -> Resul
     }
 }
 
+/// The task definition that the service of an update runs before it.
+pub(super) fn runs(world: &World, action: &str, params: Params<'_>) -> Option<String> {
+    if action != "UpdateService" {
+        return None;
+    }
+    let found = service(cluster(world, params).ok()?, params.str("service").ok()??)?;
+    Some(found.task_definition.clone())
+}
+
 /// The key of the cluster that a request is about.
 pub(super) fn cluster_name(params: Params<'_>) -> Result<&str, ApiError> {
     Ok(last_part(params.str("cluster")?.filter(|c| !c.is_empty()).unwrap_or("default")))

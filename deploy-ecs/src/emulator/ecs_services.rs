@@ -24,6 +24,9 @@ const NOT_SETTINGS: [&str; 9] = [
     "include",
 ];
 
+/// Updates that stale reads may not have seen yet.
+const PAST: usize = 8;
+
 /// The images of a definition, resolved as they are now.
 pub(super) fn images(world: &mut World, definition: &TaskDefinition) -> Vec<Image> {
     let containers = definition.fields.get("containerDefinitions").and_then(Value::as_array);
@@ -111,7 +114,7 @@ pub(super) fn create(world: &mut World, params: Params<'_>) -> Result<Value, Api
         wake: None,
         steady: false,
         last_completed: None,
-        stale: None,
+        past: Default::default(),
         name: name.clone(),
     };
     set_tags(world, &made.arn, params)?;
@@ -157,12 +160,12 @@ pub(super) fn update(world: &mut World, params: Params<'_>) -> Result<Value, Api
     check(&settings, &definition)?;
     let desired = desired_count(params)?;
     let images = if anew { images(world, &definition) } else { Vec::new() };
-    let stale_ms = world.core.config.stale_ms;
     let core = &mut world.core;
     let found = world.clusters.get_mut(&key).and_then(|c| c.services.get_mut(&name));
     let service = found.ok_or_else(ApiError::service_not_found)?;
-    if stale_ms > 0 {
-        service.stale = Some((core.now.saturating_add(stale_ms), before));
+    service.past.push_back((core.now, before));
+    if service.past.len() > PAST {
+        service.past.pop_front();
     }
     service.settings = settings;
     service.task_definition = definition.arn;
@@ -185,12 +188,14 @@ pub(super) fn describe(world: &World, params: Params<'_>) -> Result<Value, ApiEr
         return Err(ApiError::invalid("Services cannot be empty."));
     }
     let with_tags = params.includes("TAGS")?;
+    let lag_ms = world.core.config.stale_ms.max(world.core.lag_ms);
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         match service(known, name) {
-            Some(s) => found.push(match &s.stale {
-                Some((until, before)) if world.core.now < *until => before.clone(),
-                _ => view(world, known, s, with_tags),
+            // The first update that this read does not see yet.
+            Some(s) => found.push(match s.past.iter().find(|(at, _)| *at > world.core.now - lag_ms) {
+                Some((_, before)) => before.clone(),
+                None => view(world, known, s, with_tags),
             }),
             None => failures.push(missing(&arn_of(world, &format!("service/{}", known.name), name))),
         }

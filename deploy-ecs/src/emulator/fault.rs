@@ -17,12 +17,14 @@ pub enum FaultKind {
     ResetBefore,
     /// The connection breaks after the effect: the answer is lost.
     ResetAfter,
-    /// The answer takes so many milliseconds more.
+    /// The effect takes place at once, and the answer takes so many milliseconds more.
     Slow(i64),
     /// The connection breaks, and the request arrives at the service so many milliseconds later all the same.
     LateApply(i64),
     /// The effect takes place; the answer has status 200 and is no JSON or XML.
     Malformed200,
+    /// What DescribeServices answers is so many milliseconds old, as far as updates go. Other calls do not mind.
+    StaleRead(i64),
     /// Answered with `ExpiredTokenException`; no effect.
     ExpiredToken,
     /// Answered with `AccessDeniedException`; no effect.
@@ -41,6 +43,7 @@ impl FaultKind {
             Self::Slow(_) => "slow",
             Self::LateApply(_) => "late-apply",
             Self::Malformed200 => "malformed",
+            Self::StaleRead(_) => "stale-read",
             Self::ExpiredToken => "expired-token",
             Self::AccessDenied403 => "access-denied",
         }

@@ -142,22 +142,35 @@ impl Emulator {
     }
 
     /// A request and its answer, with everything that may happen on the way.
+    ///
+    /// From its sending on it goes on by itself: a client that gives up, stops or dies takes nothing back.
     pub(super) async fn exchange(&self, request: WireRequest) -> Result<WireAnswer, Broken> {
         let call = match wire::parse(&request) {
             Ok(call) => call,
             Err(answer) => return Ok(answer),
         };
+        // Before the first wait: whoever decides about faults may want to know whose call it is.
         let (fault, latency, at_ms) = self.lock().meet(&call);
+        let emulator = self.clone();
+        let travelling = tokio::spawn(async move { emulator.carry(&call, fault, latency, at_ms).await });
+        travelling.await.unwrap_or(Err(Broken::Reset))
+    }
+
+    async fn carry(
+        &self,
+        call: &Call,
+        fault: Option<FaultKind>,
+        latency: i64,
+        at_ms: i64,
+    ) -> Result<WireAnswer, Broken> {
         self.wait(latency / 2).await;
         let answer = match fault {
-            None => self.apply(&call, at_ms, None),
-            Some(kind) => {
-                if let FaultKind::Slow(ms) = kind {
-                    self.wait(ms).await;
-                }
-                self.apply_faulty(&call, at_ms, kind)?
-            }
+            None => self.apply(call, at_ms, None),
+            Some(kind) => self.apply_faulty(call, at_ms, kind)?,
         };
+        if let Some(FaultKind::Slow(ms)) = fault {
+            self.wait(ms).await;
+        }
         self.wait(latency - latency / 2).await;
         Ok(answer)
     }
@@ -165,7 +178,8 @@ impl Emulator {
     fn apply(&self, call: &Call, at_ms: i64, fault: Option<FaultKind>) -> WireAnswer {
         let mut inner = self.lock();
         let now = inner.now_ms();
-        let answer = inner.world.call(now, call.api, &call.action, &call.body);
+        let lag_ms = if let Some(FaultKind::StaleRead(ms)) = fault { ms } else { 0 };
+        let answer = inner.world.call_as(now, call, lag_ms);
         let outcome = match (fault, &answer) {
             (Some(kind), _) => CallOutcome::Fault(kind),
             (None, Ok(_)) => CallOutcome::Done,
@@ -178,7 +192,7 @@ impl Emulator {
     fn apply_faulty(&self, call: &Call, at_ms: i64, kind: FaultKind) -> Result<WireAnswer, Broken> {
         let refuse = |error: ApiError| Ok(wire::write(call.api, &call.action, Err(error)));
         let answer = match kind {
-            FaultKind::Slow(_) => return Ok(self.apply(call, at_ms, Some(kind))),
+            FaultKind::Slow(_) | FaultKind::StaleRead(_) => return Ok(self.apply(call, at_ms, Some(kind))),
             FaultKind::ResetAfter => {
                 self.apply(call, at_ms, Some(kind));
                 return Err(Broken::Reset);
@@ -191,7 +205,7 @@ impl Emulator {
             FaultKind::LateApply(ms) => {
                 let mut inner = self.lock();
                 let now = inner.now_ms();
-                inner.world.call_late(now, ms, call.api, &call.action, &call.body);
+                inner.world.call_late(now, ms, call);
                 Err(Broken::Reset)
             }
             FaultKind::Refused => Err(Broken::Refused),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::core::Core;
+use super::ledger;
 use super::params::int_at;
 use super::scheduler::{say, wake};
 use super::state::{
@@ -333,6 +334,8 @@ pub(super) fn roll_back(core: &mut Core, service: &mut Service, because: Because
             stalled: false,
         },
     );
+    let moved = service.task_definition != revision.task_definition;
+    ledger::rolled_back(core, &service.cluster, &service.name, &revision.task_definition, moved);
     service.task_definition.clone_from(&revision.task_definition);
     for key in DEPLOYED {
         service.settings.remove(key);

@@ -132,7 +132,8 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
                 service.name
             ),
         );
-        failed_task(core, service, &primary.number);
+        let again = core.config.timings.place_again_ms;
+        failed_task(core, service, &primary.number, Some(again));
         return;
     }
     let mut ids = Vec::new();
@@ -293,7 +294,7 @@ fn apply(core: &mut Core, task: &mut Task, mut owner: Option<&mut Service>, step
                 if counts
                     && let Some(number) = task.started_by.as_deref().and_then(|s| s.strip_prefix("ecs-svc/"))
                 {
-                    failed_task(core, service, number);
+                    failed_task(core, service, number, None);
                 }
             }
         }
@@ -320,14 +321,15 @@ fn apply(core: &mut Core, task: &mut Task, mut owner: Option<&mut Service>, step
     }
 }
 
-/// A task of a deployment failed before it was healthy, or could not be placed.
-fn failed_task(core: &mut Core, service: &mut Service, number: &str) {
+/// A task of a deployment failed before it was healthy, or could not be placed: then it is tried again after so long.
+fn failed_task(core: &mut Core, service: &mut Service, number: &str, again_ms: Option<i64>) {
     let now = core.now;
     let mut streak = 0;
     if let Some(deployment) = service.deployments.iter_mut().find(|d| d.number == number) {
         deployment.streak += 1;
         streak = deployment.streak;
-        deployment.next_launch_at = now.saturating_add(core.config.timings.backoff_ms(streak));
+        let pause = again_ms.unwrap_or_else(|| core.config.timings.backoff_ms(streak));
+        deployment.next_launch_at = now.saturating_add(pause);
     }
     if streak == IMPAIRED_AFTER {
         say(

@@ -112,13 +112,14 @@ async fn connection(emulator: Emulator, stream: TcpStream, mut closed: watch::Re
 async fn answer(emulator: Emulator, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let (target, authorization) = (header("x-amz-target"), header("authorization"));
+    let (agent, date) = (header("user-agent"), header("x-amz-date"));
     let query = request.uri().query().map(str::to_owned);
     let body = Limited::new(request.into_body(), LONGEST_BODY)
         .collect()
         .await
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?
         .to_bytes();
-    let wire = WireRequest { target, authorization, query, body: body.to_vec() };
+    let wire = WireRequest { target, authorization, agent, date, query, body: body.to_vec() };
     let answer = emulator
         .exchange(wire)
         .await

@@ -62,8 +62,8 @@ pub(super) struct Service {
     pub(super) wake: Option<i64>,
     pub(super) steady: bool,
     pub(super) last_completed: Option<String>,
-    /// What reads return until then, when reads are stale.
-    pub(super) stale: Option<(i64, Value)>,
+    /// How it was described right before each of the latest updates, oldest first: what stale reads return.
+    pub(super) past: VecDeque<(i64, Value)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -46,6 +46,8 @@ impl HttpConnector for InProcess {
             let wire = WireRequest {
                 target: header("x-amz-target"),
                 authorization: header("authorization"),
+                agent: header("user-agent"),
+                date: header("x-amz-date"),
                 query: request.uri().split_once('?').map(|(_, query)| query.to_owned()),
                 // Every request of these protocols is in memory; a stream would be no request of theirs.
                 body: request.body().bytes().unwrap_or_default().to_vec(),

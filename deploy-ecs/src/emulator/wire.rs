@@ -2,16 +2,20 @@
 
 use std::fmt::Write as _;
 
+use aws_smithy_types::date_time::{DateTime, Format};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::world::Api;
 
 /// A request, as far as it matters here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct WireRequest {
     pub(super) target: Option<String>,
     pub(super) authorization: Option<String>,
+    pub(super) agent: Option<String>,
+    /// `X-Amz-Date`: when it was signed.
+    pub(super) date: Option<String>,
     pub(super) query: Option<String>,
     pub(super) body: Vec<u8>,
 }
@@ -24,15 +28,21 @@ pub(super) struct WireAnswer {
     pub(super) body: String,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) api: Api,
     pub(super) action: String,
     pub(super) body: Value,
+    /// Who sends it.
+    pub(super) agent: String,
+    /// When it was signed, by its sender's clock.
+    pub(super) signed_ms: Option<i64>,
 }
 
 /// Reads a request. The JSON services name their action in a header; the query protocol has it in the form.
 pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
+    let agent = request.agent.clone().unwrap_or_default();
+    let signed_ms = request.date.as_deref().and_then(signed_ms);
     if let Some(target) = &request.target {
         let (service, action) = target.split_once('.').unwrap_or((target, ""));
         let api = match service {
@@ -47,7 +57,7 @@ pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
             serde_json::from_slice(&request.body)
                 .map_err(|e| write(api, action, Err(ApiError::serialization(e.to_string()))))?
         };
-        return Ok(Call { api, action: action.to_owned(), body });
+        return Ok(Call { api, action: action.to_owned(), body, agent, signed_ms });
     }
     let form = String::from_utf8_lossy(&request.body);
     let pairs = request.query.as_deref().unwrap_or_default().split('&').chain(form.split('&'));
@@ -61,7 +71,16 @@ pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
     if action.is_empty() || (scope.contains("/aws4_request") && !scope.contains("/sts/aws4_request")) {
         return Err(write(Api::Ecs, "", Err(ApiError::unknown_operation(&action))));
     }
-    Ok(Call { api: Api::Sts, action, body: Value::Object(fields) })
+    Ok(Call { api: Api::Sts, action, body: Value::Object(fields), agent, signed_ms })
+}
+
+/// `20260101T120000Z` in milliseconds since the epoch.
+fn signed_ms(date: &str) -> Option<i64> {
+    let part = |range| date.get(range);
+    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+    let (hour, minute, second) = (part(9..11)?, part(11..13)?, part(13..15)?);
+    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+    DateTime::from_str(&text, Format::DateTime).ok()?.to_millis().ok()
 }
 
 fn decode(text: &str) -> String {
@@ -157,11 +176,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_of_signing_is_read() {
+        assert_eq!(signed_ms("20260101T000001Z"), Some(1_767_225_601_000));
+        for odd in ["", "2026", "yesterday, at noon", "20261301T000000Z"] {
+            assert_eq!(signed_ms(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn forms_are_decoded_and_garbage_is_not_fatal() {
         assert_eq!(decode("a%20b+c%2"), "a b c%2");
         assert_eq!(decode("%zz%"), "%zz%");
-        let request =
-            WireRequest { target: None, authorization: None, query: None, body: vec![0xff, b'=', b'&'] };
+        let request = WireRequest { body: vec![0xff, b'=', b'&'], ..WireRequest::default() };
         assert_eq!(parse(&request).map(|_| ()).map_err(|a| a.status), Err(400));
         let request = WireRequest {
             target: Some("AmazonEC2ContainerServiceV20141113.ListTasks".to_owned()),

@@ -9,9 +9,11 @@ use super::behaviour::Behaviour;
 use super::config::Config;
 use super::core::{Core, Timer};
 use super::error::ApiError;
+use super::ledger::{self, Caller, Change};
 use super::params::Params;
 use super::state::Cluster;
-use super::{ecs, scheduler};
+use super::wire::Call;
+use super::{ecs, ecs_services, scheduler};
 
 /// A service of AWS that the emulator plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ struct LateCall {
     api: Api,
     action: String,
     body: Value,
+    agent: String,
+    /// When its signature has expired: it is refused from then on.
+    until: i64,
 }
 
 /// The account: clusters, services, tasks, images, logs, and everything that is going to happen to them.
@@ -88,9 +93,13 @@ impl World {
                     }
                 }
                 Timer::Late { call } => {
-                    if let Some(call) = self.late.remove(&call) {
+                    if let Some(call) = self.late.remove(&call)
+                        && self.core.now <= call.until
+                    {
+                        self.core.caller = Caller { agent: call.agent, late: true };
                         // Nobody waits for the answer; an error of it is as lost as a success.
                         drop(self.apply(call.api, &call.action, &call.body));
+                        self.core.caller = Caller::default();
                     }
                 }
             }
@@ -110,25 +119,58 @@ impl World {
         self.apply(api, action, body)
     }
 
-    /// A request that is on its way at `now_ms` and arrives `after_ms` later.
-    pub fn call_late(&mut self, now_ms: i64, after_ms: i64, api: Api, action: &str, body: &Value) {
+    /// A request of somebody who says who he is arrives, and its answer may be older than the request.
+    pub(super) fn call_as(&mut self, now_ms: i64, call: &Call, lag_ms: i64) -> Result<Value, ApiError> {
         self.advance(now_ms);
+        self.core.caller = Caller { agent: call.agent.clone(), late: false };
+        self.core.lag_ms = lag_ms;
+        let answer = self.call(now_ms, call.api, &call.action, &call.body);
+        self.core.caller = Caller::default();
+        self.core.lag_ms = 0;
+        answer
+    }
+
+    /// A request that is on its way at `now_ms` and arrives `after_ms` later, unless its signature has expired by then.
+    pub(super) fn call_late(&mut self, now_ms: i64, after_ms: i64, call: &Call) {
+        self.advance(now_ms);
+        let now = self.core.now;
+        let honoured = self.core.config.signature_ms;
+        // Signed on another clock altogether, such as a foreign client's: then it counts from now.
+        let signed = call.signed_ms.filter(|at| (now - at).abs() <= honoured).unwrap_or(now);
         self.late_calls += 1;
-        let call = self.late_calls;
-        self.late.insert(call, LateCall { api, action: action.to_owned(), body: body.clone() });
-        self.core.set_timer(self.core.now.saturating_add(after_ms.max(0)), Timer::Late { call });
+        let (number, until) = (self.late_calls, signed.saturating_add(honoured));
+        let (api, action, body) = (call.api, call.action.clone(), call.body.clone());
+        self.late.insert(number, LateCall { api, action, body, agent: call.agent.clone(), until });
+        self.core.set_timer(now.saturating_add(after_ms.max(0)), Timer::Late { call: number });
+    }
+
+    /// How many calls are on their way and have not arrived.
+    pub fn under_way(&self) -> usize {
+        self.late.len()
+    }
+
+    /// What task definitions and services have become so far, oldest first.
+    pub fn changes(&self) -> &[Change] {
+        &self.core.ledger
     }
 
     fn apply(&mut self, api: Api, action: &str, body: &Value) -> Result<Value, ApiError> {
         let params = Params::new(body)?;
-        let core = &mut self.core;
         match api {
-            Api::Ecs => ecs::call(self, action, params),
-            Api::Ecr => core.registry.call(&core.config, core.now, action, params),
-            Api::Logs => core.logs.call(&core.config, action, params),
-            Api::Sts if action == "GetCallerIdentity" => Ok(json!({
-                "Arn": core.config.caller_arn(), "UserId": "AIDAEMULATEDUSER00000", "Account": core.config.account,
-            })),
+            Api::Ecs => {
+                let before = ecs::runs(self, action, params);
+                let answer = ecs::call(self, action, params)?;
+                ledger::called(&mut self.core, action, before.as_deref(), &answer);
+                Ok(answer)
+            }
+            Api::Ecr => self.core.registry.call(&self.core.config, self.core.now, action, params),
+            Api::Logs => self.core.logs.call(&self.core.config, action, params),
+            Api::Sts if action == "GetCallerIdentity" => {
+                let config = &self.core.config;
+                Ok(json!({
+                    "Arn": config.caller_arn(), "UserId": "AIDAEMULATEDUSER00000", "Account": config.account,
+                }))
+            }
             Api::Sts => Err(ApiError::client("InvalidAction", format!("Could not find operation {action}"))),
         }
     }
@@ -141,6 +183,12 @@ impl World {
     /// The digest under a tag, if there is such an image.
     pub fn image_digest(&mut self, repository: &str, tag: &str) -> Option<String> {
         self.core.registry.by_tag(self.core.now, repository, tag).map(|(digest, _)| digest)
+    }
+
+    /// How the containers of a task definition behave, given as `family:revision` or ARN.
+    pub fn behaviours(&mut self, task_definition: &str) -> Vec<Behaviour> {
+        let Some(definition) = self.core.task_definition(task_definition).cloned() else { return Vec::new() };
+        ecs_services::images(self, &definition).into_iter().map(|image| image.behaviour).collect()
     }
 
     /// Everything, as JSON that [`World::restore`] reads.

@@ -94,9 +94,7 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
 
     let update_age = age(at, facts, memory);
     let is = service.task_definition().or(primary.and_then(Deployment::task_definition)).unwrap_or("");
-    // A look without our deployment right after the update is older than it, even if another look has shown it before:
-    // it stays listed until its last task has ended.
-    let stale = ours.is_none() && known.is_some() && update_age < STALE_MS;
+    let stale = ours.is_none() && update_age < STALE_MS && may_be_older(facts, primary);
     let motion =
         if stale { Motion::Progressing } else { motion(facts, service, ours, primary, memory.was_primary) };
     let seen_declared = if stale { facts.declared.clone() } else { declared(is) };
@@ -121,6 +119,15 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
         observation,
         wants_tasks: off && ours.is_some(),
     }
+}
+
+/// Whether a look that does not show our deployment may be older than our update: it stays listed until its last task
+/// has ended. Such a look shows what was before the update; a third thing is somebody else's, who came after us. While
+/// holding, there is no update of ours to be older than.
+fn may_be_older(facts: &Facts, primary: Option<&Deployment>) -> bool {
+    let before = facts.moved.before_id.as_deref();
+    let shows_before = before.is_none() || primary.is_none_or(|primary| primary.id() == before);
+    facts.moved.deployment_id.is_some() && shows_before
 }
 
 fn motion(

@@ -62,10 +62,16 @@ pub(crate) async fn execute(client: &Client, step: &Step, cx: &StepContext) -> R
         data.changes.iter().map(|change| format!("{} {}", change.container, change.key)).collect();
     let intent = json!({"base": data.base, "images": data.images, "env": keys, "commit": data.commit});
     let (sent, family) = (content.clone(), base.family().to_owned());
+    let (again, rollout) = (cx.attempt() > 1, cx.rollout().clone());
     let registered: Registered = cx
         .effect("register", intent)
         .sealing((&content, &tags))
         .idempotent(|permit| async move {
+            // An earlier attempt may have made one, and nobody heard of it: every registration leaves one more for ever.
+            if again && let Some(made) = find(client, &data.base, |made| made.is_of(rollout.as_str())).await?
+            {
+                return Ok(made);
+            }
             let body = registration(content, tags, permit.token());
             let made = client.register(&family, body, permit).await?;
             Ok(Registered { revision: made.revision() })
@@ -112,16 +118,19 @@ async fn changes(data: &Data, cx: &StepContext) -> Result<BTreeMap<String, Conta
     Ok(changes)
 }
 
-/// Whether a registration whose answer was lost has made a revision: it carries the sending's token.
-/// `ListTaskDefinitions`, and a `DescribeTaskDefinition` for each revision after the base (ten at most).
-pub(crate) async fn find(client: &Client, base: &str, token: &str) -> Result<Option<Registered>> {
+/// The revision that a registration whose answer was lost has made, known by its tags. `ListTaskDefinitions`, and a `DescribeTaskDefinition` for each revision after the base (ten at most).
+pub(crate) async fn find(
+    client: &Client,
+    base: &str,
+    is_it: impl Fn(&Definition) -> bool,
+) -> Result<Option<Registered>> {
     const NEWER: usize = 10;
     for arn in client.definitions(crate::definition::family_of(base), NEWER).await? {
         if arn == base {
             break;
         }
         let made: Definition = client.definition(&arn).await?;
-        if made.made_by(token) {
+        if is_it(&made) {
             return Ok(Some(Registered { revision: made.revision() }));
         }
     }

@@ -145,12 +145,14 @@ impl Report {
         self.runs.truncate(KEPT);
     }
 
-    /// What should have happened and did not: nothing is proved of it.
+    /// What should have happened and did not (nothing is proved of it), or what happened and never should.
     #[must_use]
     pub fn missing(&self, platform: &dyn SimPlatform) -> Vec<String> {
         let shapes = platform.shapes().iter().map(|shape| format!("shape {shape}"));
         let all = shapes.chain(REQUIRED.iter().map(|what| (*what).to_owned()));
-        all.filter(|what| !self.counts.contains_key(what)).collect()
+        let never = platform.never();
+        // Both ways: what is said to be impossible and happens is as wrong.
+        all.filter(|what| self.counts.contains_key(what) == never.contains(&what.as_str())).collect()
     }
 }
 
@@ -166,7 +168,7 @@ impl fmt::Display for Report {
                 writeln!(f, "seed {}: {text}", run.seed)?;
             }
             let (platform, seed) = (&self.platform, run.seed);
-            writeln!(f, "again: cargo run -p e2e --bin sim -- --platform {platform} --seed {seed}")?;
+            writeln!(f, "again: cargo run -p e2e --bin sim -- {platform} {seed}")?;
         }
         for (what, count) in &self.counts {
             writeln!(f, "{count:>9}  {what}")?;
