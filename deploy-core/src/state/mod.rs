@@ -1,5 +1,6 @@
 //! Journal, lease and fence: one effective writer per claim on any store with compare-and-set.
 
+pub(crate) mod format;
 pub mod head;
 pub mod journal;
 pub(crate) mod keeper;
