@@ -305,6 +305,14 @@ impl Machine {
         self.state.paused
     }
 
+    /// What the journal alone tells, in a line: for the replay of old journals.
+    #[cfg(test)]
+    pub(crate) fn durable_words(&self) -> String {
+        let state = &self.state;
+        let open: Vec<u64> = state.open().map(|intent| intent.id).collect();
+        format!("{:?}, {} steps done, open {open:?}", state.phase, state.done.len())
+    }
+
     /// When the present wait is over, if one has a deadline.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {

@@ -1,6 +1,8 @@
 //! Journal, lease and fence: one effective writer per claim on any store with compare-and-set.
 
 pub(crate) mod format;
+#[cfg(test)]
+mod golden;
 pub mod head;
 pub mod journal;
 pub(crate) mod keeper;
