@@ -440,6 +440,9 @@ impl Driver {
     }
 
     fn live_event(&mut self, kind: EventKind) {
+        if self.finished.is_some() {
+            return; // Nothing comes after the end.
+        }
         let event = Event {
             seq: None,
             at: self.now(),

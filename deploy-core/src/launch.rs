@@ -35,8 +35,10 @@ pub(crate) enum Lease {
 /// How a lease is taken that somebody else may still hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taking {
-    /// A holder that exists or beats is left alone.
-    InTurn,
+    /// To begin: a holder that exists or beats is left alone.
+    ToBegin,
+    /// To go on: that its process exists does not mean that a driver runs in it, so its beat has to move.
+    ToGoOn,
     /// A person breaks the lease.
     ByForce,
 }
@@ -69,7 +71,7 @@ impl Target {
             random: Arc::clone(&shared.random),
             liveness: Arc::clone(&shared.liveness),
             store_call: Duration::from_millis(shared.timing.store_call_ms),
-            believe_alive: how == Taking::InTurn,
+            believe_alive: how == Taking::ToBegin,
         };
         let (to_keeper, from_driver) = mpsc::unbounded_channel();
         let (to_driver, mut from_keeper) = mpsc::unbounded_channel();
@@ -130,7 +132,7 @@ impl Target {
             entries: entries.clone(),
             fence_above,
         };
-        let held = match self.lease(&home, want, Taking::InTurn).await? {
+        let held = match self.lease(&home, want, Taking::ToBegin).await? {
             Lease::Held(held) => held,
             Lease::Busy(head) => {
                 let who = head.holder.as_ref().map_or_else(|| "somebody".into(), owner_words);

@@ -313,8 +313,7 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
-        // That its process exists does not mean that a driver runs in it: its beat has to move, too.
-        self.go_on(Taking::InTurn).await
+        self.go_on(Taking::ToGoOn).await
     }
 
     /// Takes the lease of an unfinished rollout from whoever holds it, and goes on with it. For a person who knows that
@@ -426,7 +425,7 @@ impl Target {
         send_command(&self.records(), &home, &command, &*shared.random).await?;
         let dead = head.holder.as_ref().is_none_or(|holder| shared.liveness.of(holder) == Alive::Dead);
         if dead {
-            self.go_on(Taking::InTurn).await?;
+            self.go_on(Taking::ToGoOn).await?;
         }
         Ok(())
     }

@@ -92,7 +92,9 @@ impl Machine {
             return;
         }
         if self.old_known(&component) && ours {
-            if self.lately_answered(&component) {
+            // What passes a gate is accepted long before it is declared.
+            let at_work = self.plan.capabilities.gates && seen.motion == Motion::Progressing;
+            if self.lately_answered(&component) || at_work {
                 return; // Readers may not see our own write yet: look again.
             }
             if !self.may_be_our_late_call(&component) {

@@ -38,9 +38,8 @@ impl Machine {
             );
         }
         // A barrier write changes nothing that anyone reads, so it may still settle what is open.
-        let silent = self.state.phase == Phase::GivingWay
-            || self.state.phase == Phase::Abandoned && direction != Direction::Barrier;
-        if silent {
+        let silent = matches!(self.state.phase, Phase::GivingWay | Phase::Abandoned);
+        if silent && direction != Direction::Barrier {
             return self.deny(ask.id, &Error::new(ErrorKind::Interrupted, "this rollout writes no more"));
         }
         if direction == Direction::Forward {
@@ -360,7 +359,8 @@ impl Machine {
         self.live.settles += 1;
         let open = self.state.sent.get(&id).is_some_and(|sent| sent.closed.is_none());
         let soon = self.live.now.plus_ms(1_000);
-        let ends = matches!(self.state.phase, Phase::Baking | Phase::Back | Phase::Following);
+        let ends = matches!(self.state.phase, Phase::Baking | Phase::Back | Phase::Following)
+            || self.live.unchanged.is_some();
         self.live.activity = if !open {
             Activity::Free
         } else if ends {

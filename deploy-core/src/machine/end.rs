@@ -1,22 +1,42 @@
 //! Outcomes: how it ended, what serves, what is owed.
 
-use super::{Action, Activity, Machine, Phase, Seen};
+use super::{Action, Activity, Machine, Phase, Seen, Unchanged};
 use crate::{
-    model::{Cause, Counts, Ended, Goal, Outcome, Revision, Serving, Side, Timestamp},
+    model::{Cause, Component, Counts, Ended, Goal, Outcome, Revision, Serving, Side, Timestamp},
     state::journal::Fact,
 };
 
 impl Machine {
     /// A guard says no before anything was changed.
     pub(super) fn refuse(&mut self, cause: Cause, next: Vec<String>) {
-        self.unwatch();
-        self.end(Ended::Refused, Some(cause), None, next);
+        self.end_unchanged(Unchanged { ended: Ended::Refused, cause, next });
     }
 
     /// It ended before anything was changed.
     pub(super) fn finish_unchanged(&mut self, ended: Ended, cause: Cause) {
+        self.end_unchanged(Unchanged { ended, cause, next: Vec::new() });
+    }
+
+    /// Nothing was changed, but a barrier write may have no answer yet: the end waits for it.
+    fn end_unchanged(&mut self, unchanged: Unchanged) {
         self.unwatch();
-        self.end(ended, Some(cause), None, Vec::new());
+        self.live.unchanged = Some(unchanged);
+        self.live.activity = Activity::Free;
+        self.next_unchanged();
+    }
+
+    /// Ends once nothing of ours can arrive any more.
+    pub(super) fn next_unchanged(&mut self) {
+        if let (Some(open), true) = (self.untold(), self.rules.open_empty) {
+            return self.settle(open);
+        }
+        if let (Some(until), true) = (self.all_landed_at(), self.rules.open_empty) {
+            self.live.activity = Activity::Backoff { at: until.max(self.live.now.plus_ms(1)) };
+            return;
+        }
+        if let Some(Unchanged { ended, cause, next }) = self.live.unchanged.take() {
+            self.end(ended, Some(cause), None, next);
+        }
     }
 
     /// It ended after something was, or may have been, changed.
@@ -52,7 +72,7 @@ impl Machine {
     /// What serves, from the newest look at each component after the last effect; and its revision, if it is one.
     pub(super) fn serving(&self) -> (Serving, Option<Revision>) {
         let components = self.components();
-        let seen: Vec<(&crate::model::Component, &Seen)> = components
+        let seen: Vec<(&Component, &Seen)> = components
             .iter()
             .filter_map(|component| self.live.last_seen.get_key_value(component))
             .filter(|(_, seen)| seen.at >= self.last_effect())
@@ -61,34 +81,36 @@ impl Machine {
         if seen.len() < components.len() || seen.is_empty() {
             return (Serving::new(Side::Unknown, self.live.now), None);
         }
-        let side_of = |(component, seen): &(&crate::model::Component, &Seen)| {
-            let new =
-                self.state.tracks.get(*component).is_some_and(|track| track.ours.contains(&seen.declared));
-            if new && !self.going_back_to(component, seen) {
-                Side::New
-            } else if self.old_of(component) == Some(&seen.declared)
-                || self.plan.base.declared.get(*component) == Some(&seen.declared)
-            {
-                Side::Old
-            } else {
-                Side::Other
-            }
+        let declares = |revision: &Revision, (component, seen): &(&Component, &Seen)| {
+            revision.declared.get(*component) == Some(&seen.declared)
         };
-        let mut sides: Vec<Side> = seen.iter().map(side_of).collect();
-        sides.dedup();
-        let side = if let [side] = sides[..] { side } else { Side::Mixed };
+        let is_base = |part: &(&Component, &Seen)| declares(&self.plan.base, part);
+        let is_back =
+            |part: &(&Component, &Seen)| self.plan.way_back.to.as_ref().is_some_and(|to| declares(to, part));
+        let is_new = |part: &(&Component, &Seen)| {
+            let track = self.state.tracks.get(part.0);
+            track.is_some_and(|track| track.ours.contains(&part.1.declared)) || declares(&self.plan.to, part)
+        };
+        let (base, back) = (seen.iter().all(is_base), seen.iter().all(is_back));
+        let (new, going_back) = (seen.iter().all(is_new), self.going_back());
+        let known = |part: &(&Component, &Seen)| is_base(part) || is_back(part) || is_new(part);
+        let (side, revision) = if going_back && back {
+            (Side::Old, self.plan.way_back.to.clone())
+        } else if base {
+            (Side::Old, Some(self.plan.base.clone()))
+        } else if new {
+            (Side::New, self.goal_revision())
+        } else if back {
+            (Side::Old, self.plan.way_back.to.clone())
+        } else if seen.iter().any(known) {
+            (Side::Mixed, None)
+        } else {
+            (Side::Other, None)
+        };
         let mut serving = Serving::new(side, oldest);
         serving.counts = seen.iter().filter_map(|(_, seen)| seen.counts).reduce(|a, b| {
             Counts::new(a.desired + b.desired, a.updated + b.updated, a.healthy + b.healthy, a.old + b.old)
         });
-        let revision = match side {
-            Side::Old if matches!(self.state.phase, Phase::Back | Phase::Following | Phase::Abandoned) => {
-                self.plan.way_back.to.clone().or_else(|| Some(self.plan.base.clone()))
-            }
-            Side::Old => Some(self.plan.base.clone()),
-            Side::New => self.goal_revision(),
-            _ => None,
-        };
         let revision = if self.plan.changes_something() || side != Side::Old {
             revision
         } else {
@@ -99,10 +121,6 @@ impl Machine {
             serving.revision = Some(revision.name.clone());
         }
         (serving, revision)
-    }
-
-    fn going_back_to(&self, component: &crate::model::Component, seen: &Seen) -> bool {
-        self.going_back() && self.old_of(component) == Some(&seen.declared)
     }
 
     /// The goal as it really is: what the scopes of its steps said, all components together.

@@ -113,6 +113,8 @@ struct Live {
     /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
     /// entry tells: it lands before this.
     undone_until: Option<Timestamp>,
+    /// How it ends as soon as nothing of ours can arrive: nothing was changed.
+    unchanged: Option<Unchanged>,
     /// The new value was not seen since such a takeover: the old one may be that undo's.
     maybe_undone: bool,
     deadlines: BTreeMap<StepId, Timestamp>,
@@ -167,6 +169,7 @@ impl Machine {
             goal: BTreeMap::new(),
             inherited: BTreeMap::new(),
             undone_until: None,
+            unchanged: None,
             maybe_undone: false,
             deadlines: BTreeMap::new(),
             bake_until: None,
@@ -415,7 +418,8 @@ impl Machine {
             self.live.activity = Activity::Free;
         } else {
             self.decide(Decision::Resume, None, Vec::new(), None);
-            if self.rules.barrier {
+            // Who has given way wrote nothing after that, and neither does its successor, unasked.
+            if self.rules.barrier && self.state.phase != Phase::GivingWay {
                 self.live.activity = Activity::Sealing { again_at: None };
                 self.out.push(Action::Seal);
             } else {
@@ -463,6 +467,7 @@ impl Machine {
     /// Chooses what to do next, when nothing is going on.
     fn next(&mut self) {
         match self.state.phase {
+            Phase::Guarding | Phase::Forward if self.live.unchanged.is_some() => self.next_unchanged(),
             Phase::Guarding => self.inspect(AfterInspect::Guards),
             Phase::Forward => self.next_forward(),
             Phase::Baking => self.next_bake(),
@@ -507,6 +512,14 @@ impl Machine {
     fn refusal(finding: &GuardFinding) -> Cause {
         Cause::new("guard", format!("{}: {}", finding.guard, finding.text))
     }
+}
+
+/// An end before anything was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unchanged {
+    ended: crate::model::Ended,
+    cause: Cause,
+    next: Vec<String>,
 }
 
 /// The optional parts of a step's entry.

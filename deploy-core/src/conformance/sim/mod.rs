@@ -143,7 +143,7 @@ async fn simulate(platform: &dyn SimPlatform, seed: u64, all: bool) -> Run {
 /// Puts everything in order, and checks it.
 async fn finish(stage: &Arc<Stage>, initial: BTreeMap<String, String>) {
     let sim = &stage.sim;
-    if stage.sweep().await {
+    if stage.sweep().await && all_awake(stage).await && stage.sweep().await {
         claims_are_free(stage);
         let late = stage.world.under_way();
         sim.log(format_args!("---- all has ended, {late} calls under way"));
@@ -168,6 +168,15 @@ async fn finish(stage: &Arc<Stage>, initial: BTreeMap<String, String>) {
     let journals = std::mem::take(&mut lock(&stage.store.ledger).journals);
     let plans = plans(stage, &journals).await;
     Truth { stage, writes: stage.world.writes(), journals, plans, initial }.check();
+}
+
+/// Whoever is paused does what it was about to do once it goes on.
+async fn all_awake(stage: &Stage) -> bool {
+    while lock(&stage.sim.processes).iter().any(|process| process.is_paused()) {
+        clock_of(stage).sleep(std::time::Duration::from_secs(1)).await;
+    }
+    clock_of(stage).sleep(std::time::Duration::from_secs(10)).await;
+    true
 }
 
 fn clock_of(stage: &Stage) -> &TokioClock {

@@ -99,6 +99,11 @@ impl Process {
         lock(&self.gate).dead
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        let gate = lock(&self.gate);
+        gate.paused > 0 && !gate.dead
+    }
+
     pub(super) fn die(&self, why: &str) {
         let mut gate = lock(&self.gate);
         if !gate.dead {
