@@ -6,6 +6,8 @@ mod golden;
 pub mod head;
 pub mod journal;
 pub(crate) mod keeper;
+#[cfg(test)]
+mod leaks;
 pub mod process;
 pub(crate) mod records;
 pub(crate) mod session;
