@@ -8,7 +8,7 @@
 //! | `state` | the fold, and the table of phases |
 //! | `forward` | guards, steps, waiting, gates, bake |
 //! | `back` | going back, following the platform's own revert, giving way |
-//! | `effects` | asking, granting, settling and closing intents (STATE §3, §3a) |
+//! | `effects` | asking, granting, settling and closing intents |
 //! | `commands` | what people ask for, and leaving |
 //! | `end` | outcomes |
 
