@@ -465,3 +465,6 @@ fn from_journal<T: DeserializeOwned>(value: Value) -> Result<T> {
         Error::new(ErrorKind::Malformed, format!("the journal's record of an effect cannot be read: {error}"))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -550,6 +550,8 @@ async fn observe_again_and_again(
             Ok(mut seen) => {
                 failures = 0;
                 add_log_lines(&*place, &*clock, &mut lines, &mut seen).await;
+                // What others wrote goes into the journal from here.
+                seen.scrub();
                 let wait = seen.look_again_ms.max(10);
                 (Input::Observed { watch, scope: Box::new(scope.clone()), seen: Box::new(seen) }, wait)
             }

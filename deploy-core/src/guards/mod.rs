@@ -66,3 +66,6 @@ pub(crate) async fn ask(guards: &[Arc<dyn Guard>], cx: &GuardContext) -> Vec<Gua
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

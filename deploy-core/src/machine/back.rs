@@ -1,4 +1,4 @@
-//! Going back, following the platform's own revert, giving way to somebody else (STATE §3a).
+//! Going back, following the platform's own revert, giving way to somebody else: rules N3 to N6 of docs/protocol.md.
 
 use serde_json::Value;
 
@@ -142,7 +142,7 @@ impl Machine {
         })
     }
 
-    /// §3a.4: a forward call may have landed late, once per intent: one that is open, or one whose bound has passed
+    /// N4: a forward call may have landed late, once per intent: one that is open, or one whose bound has passed
     /// since the last look.
     fn may_be_our_late_call(&self, component: &Component) -> bool {
         let open = self.state.open().any(|intent| {

@@ -1,4 +1,4 @@
-//! Asking, granting, settling and closing: STATE §3 and §3a.
+//! Asking, granting, settling and closing: "One mutation" and rules N1 to N6 of docs/protocol.md.
 
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ impl Machine {
     }
 
     /// On a platform that compares, an unanswered call is settled before the next; elsewhere the same value may be
-    /// sent again earlier (§3a.2), and so may a call that is harmless twice.
+    /// sent again earlier (N2), and so may a call that is harmless twice.
     fn must_settle_first(&self, ask: &Ask, same: bool) -> bool {
         let compares = self.plan.capabilities.write_guard != WriteGuard::None;
         let sendable_again = same && (ask.to.is_some() || ask.sending == Sending::Idempotent);
@@ -492,7 +492,7 @@ impl Machine {
         }
     }
 
-    /// §3a.1: seeing the value closes the intent only if it was absent when the intent was written, if it is the only
+    /// N1: seeing the value closes the intent only if it was absent when the intent was written, if it is the only
     /// intent ever with that value, and if nobody else can write it.
     pub(super) fn close_on_sight(&mut self, component: &Component, declared: &crate::model::Fingerprint) {
         let of_value = |intent: &Intent| {

@@ -8,7 +8,7 @@
 //! | `state` | the fold, and the table of phases |
 //! | `forward` | guards, steps, waiting, gates, bake |
 //! | `back` | going back, following the platform's own revert, giving way |
-//! | `effects` | asking, granting, settling and closing intents (STATE §3, §3a) |
+//! | `effects` | asking, granting, settling and closing intents |
 //! | `commands` | what people ask for, and leaving |
 //! | `end` | outcomes |
 
@@ -308,6 +308,14 @@ impl Machine {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.state.paused
+    }
+
+    /// What the journal alone tells, in a line: for the replay of old journals.
+    #[cfg(test)]
+    pub(crate) fn durable_words(&self) -> String {
+        let state = &self.state;
+        let open: Vec<u64> = state.open().map(|intent| intent.id).collect();
+        format!("{:?}, {} steps done, open {open:?}", state.phase, state.done.len())
     }
 
     /// When the present wait is over, if one has a deadline.

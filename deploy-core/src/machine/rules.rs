@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// STATE's timing, in milliseconds. All are configuration; [`check`](Timing::check) holds them together.
+/// The times of the protocol, in milliseconds. All are configuration; [`check`](Timing::check) holds them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Timing {
@@ -68,7 +68,7 @@ impl Timing {
     }
 }
 
-/// The rules of the protocol. All of them hold, always: switching one off is for the tests that show what
+/// The rules of the protocol (docs/protocol.md). All of them hold, always: switching one off is for the tests that show what
 /// then happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
@@ -88,13 +88,13 @@ pub(crate) struct Rules {
     pub(crate) standing_undo: bool,
     /// What cannot be observed nor repeated is never repeated.
     pub(crate) at_most_once: bool,
-    /// §3a.1: on sight only what nobody else can have written, and only once.
+    /// N1: on sight only what nobody else can have written, and only once.
     pub(crate) sight_only_if_sole: bool,
-    /// §3a.4: appearances of the new value are counted.
+    /// N4: appearances of the new value are counted.
     pub(crate) count_appearances: bool,
-    /// §3a.5: superseded is concluded only after a look at a time when all of ours is closed.
+    /// N5: superseded is concluded only after a look at a time when all of ours is closed.
     pub(crate) look_after_closed: bool,
-    /// §3a.6: rolled back is final only on a look after every forward call is closed.
+    /// N6: rolled back is final only on a look after every forward call is closed.
     pub(crate) final_after_closed: bool,
     /// Lease and journal are one record: entries go under the fence that was read.
     pub(crate) one_record: bool,

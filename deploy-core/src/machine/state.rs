@@ -39,7 +39,7 @@ pub(crate) enum Why {
     Person,
 }
 
-/// One component, as the rules of STATE §3a need it.
+/// One component, as the rules N1 to N6 of docs/protocol.md need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Track {
     /// How many forward intents were written for it.

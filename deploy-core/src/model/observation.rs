@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Component, Fingerprint, GateId, Revision, StepId, Timestamp};
+use crate::report::{scrub_line, scrub_lines};
 
 /// What a look is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,6 +210,10 @@ impl Instance {
     pub fn new(id: impl Into<String>, revision: impl Into<String>, state: impl Into<String>) -> Self {
         Self { id: id.into(), revision: revision.into(), state: state.into(), reason: None, exit_code: None }
     }
+
+    fn scrub(&mut self) {
+        self.reason = self.reason.as_deref().map(scrub_line);
+    }
 }
 
 /// One kind of trouble seen, with the instances that show it.
@@ -296,6 +301,18 @@ impl Observation {
             remedy: None,
             look_again_ms: 5_000,
             notes: BTreeMap::new(),
+        }
+    }
+    /// Takes secrets out of what others wrote: it is journaled, shown and sent on.
+    pub(crate) fn scrub(&mut self) {
+        for signal in &mut self.signals {
+            signal.text = scrub_line(&signal.text);
+            signal.log = scrub_lines(&signal.log);
+            signal.instances.iter_mut().for_each(Instance::scrub);
+        }
+        self.instances.iter_mut().for_each(Instance::scrub);
+        for note in self.notes.values_mut() {
+            *note = scrub_line(note);
         }
     }
 }

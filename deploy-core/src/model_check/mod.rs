@@ -1,4 +1,4 @@
-//! The protocol of STATE.md, checked exhaustively in a small scope over the real [`Machine`] and [`Keeper`].
+//! The protocol (docs/protocol.md), checked exhaustively in a small scope over the real [`Machine`] and [`Keeper`].
 //!
 //! [`Machine`]: crate::machine::Machine
 //! [`Keeper`]: crate::state::keeper::Keeper

@@ -1,4 +1,4 @@
-//! Each rule of the protocol taken out: the model must then find what STATE.md says that happens. A rule whose
+//! Each rule of the protocol taken out: the model must then find what docs/protocol.md says that happens. A rule whose
 //! removal nobody notices would be one that nothing depends on.
 
 use super::{

@@ -17,7 +17,7 @@ use crate::{
 /// One tick of the clock: the deadline of a request, and more than any backoff of a first attempt.
 pub(super) const TICK: u64 = 10_000;
 
-/// What the platform compares (STATE: platform classes).
+/// What the platform compares: nothing (P0), a version (P1), our fence (P2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Class {
     /// Nothing: the last writer wins.

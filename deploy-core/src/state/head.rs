@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{ClosedBy, CommandRecord, Entry, Fact, Intent, STATE_VERSION, StepState};
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
     model::{Claim, Fence, Identity, Revision, RolloutId, TargetName, Timestamp},
 };
 
@@ -203,21 +203,10 @@ impl Head {
     /// Reads a stored head.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] if it is not one, [`ErrorKind::Unsupported`] if a newer version wrote it.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if it is not one,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if a newer version wrote it.
     pub fn parse(body: &[u8]) -> Result<Self> {
-        let head: Self = serde_json::from_slice(body).map_err(|error| {
-            Error::new(ErrorKind::Malformed, format!("a stored head cannot be read: {error}"))
-        })?;
-        if head.v > STATE_VERSION {
-            let text = format!(
-                "the head of {} has format {}; this build knows {STATE_VERSION}",
-                head.claim_name, head.v
-            );
-            return Err(
-                Error::new(ErrorKind::Unsupported, text).next("use the build that wrote it, or a newer one")
-            );
-        }
-        Ok(head)
+        super::format::parse(body)
     }
 
     /// The bytes to store.

@@ -495,11 +495,8 @@ impl From<&Error> for ErrorRecord {
             crate::error::Retry::IfIdempotent | crate::error::Retry::Always => (true, 0),
             crate::error::Retry::After(wait) => (true, crate::model::millis(wait)),
         };
-        let mut text = error.to_string();
-        if text.len() > 500 {
-            let cut = (0..=500).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            text.truncate(cut);
-        }
+        // An error quotes what a platform said.
+        let text = crate::report::scrub_line(&error.to_string());
         Self { kind: format!("{:?}", error.kind()), effect: effect.into(), again, after_ms, text }
     }
 }

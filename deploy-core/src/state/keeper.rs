@@ -704,3 +704,6 @@ impl Keeper {
         out.push(KeeperAction::WakeAt(at.max(now + 1)));
     }
 }
+
+#[cfg(test)]
+mod tests;

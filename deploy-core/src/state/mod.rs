@@ -1,8 +1,13 @@
 //! Journal, lease and fence: one effective writer per claim on any store with compare-and-set.
 
+pub(crate) mod format;
+#[cfg(test)]
+mod golden;
 pub mod head;
 pub mod journal;
 pub(crate) mod keeper;
+#[cfg(test)]
+mod leaks;
 pub mod process;
 pub(crate) mod records;
 pub(crate) mod session;

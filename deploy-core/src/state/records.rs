@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use super::{
     Expect, Key, StateStore, Version, Wrote,
+    format::{self, Stored},
     head::{Head, Segment, TargetRecord},
     journal::Entry,
 };
@@ -76,7 +77,7 @@ impl Records {
     }
 
     pub(crate) async fn target(&self, target: &TargetName) -> Result<Option<(Version, TargetRecord)>> {
-        self.read(&self.target_key(target), "target record").await
+        self.read(&self.target_key(target)).await
     }
 
     pub(crate) async fn write_target(&self, record: &TargetRecord, expect: Expect) -> Result<Wrote> {
@@ -89,7 +90,7 @@ impl Records {
         loop {
             let page = self.store.list(&prefix, after.as_ref(), 100).await?;
             for key in &page {
-                if let Some((_, record)) = self.read(key, "target record").await? {
+                if let Some((_, record)) = self.read(key).await? {
                     found.push(record);
                 }
             }
@@ -100,12 +101,22 @@ impl Records {
         }
     }
 
-    async fn read<T: DeserializeOwned>(&self, key: &Key, what: &str) -> Result<Option<(Version, T)>> {
+    async fn read<T: Stored>(&self, key: &Key) -> Result<Option<(Version, T)>> {
         let Some(found) = self.store.read(key).await? else { return Ok(None) };
-        let value = serde_json::from_slice(&found.body).map_err(|error| {
-            Error::new(ErrorKind::Malformed, format!("the {what} {key} cannot be read: {error}"))
-        })?;
+        let value = format::parse(&found.body).map_err(|error| error.context(key))?;
         Ok(Some((found.version, value)))
+    }
+
+    /// Reads something immutable whose hash is known: of the bytes, so that it stays right when a later version has
+    /// added fields that this one skips.
+    async fn read_hashed<T: Stored>(&self, key: &Key, hash: &str) -> Result<T> {
+        let broken = |text: String| Error::new(ErrorKind::Store, text).retry_as(crate::Retry::Never);
+        let found = self.store.read(key).await?;
+        let found = found.ok_or_else(|| broken(format!("the {} {key} is missing", T::WHAT)))?;
+        if hash::bytes(&found.body) != hash {
+            return Err(broken(format!("the {} {key} is not what was written", T::WHAT)));
+        }
+        format::parse(&found.body).map_err(|error| error.context(key))
     }
 
     /// Stores something immutable by its hash; storing it twice is the same.
@@ -127,17 +138,7 @@ impl Records {
 
     /// A plan by the name that [`put_object`](Self::put_object) gave it.
     pub(crate) async fn plan(&self, name: &str) -> Result<Plan> {
-        let found = self.read::<Plan>(&self.object_key(name), "plan").await?;
-        let missing = || Error::new(ErrorKind::Store, format!("the plan {name} is not in the state store"));
-        let (_, plan) = found.ok_or_else(missing)?;
-        if plan.v > crate::model::PLAN_VERSION {
-            let text =
-                format!("the plan has format {}; this build knows {}", plan.v, crate::model::PLAN_VERSION);
-            return Err(
-                Error::new(ErrorKind::Unsupported, text).next("use the build that made it, or a newer one")
-            );
-        }
-        Ok(plan)
+        self.read_hashed(&self.object_key(name), name).await
     }
 
     /// All entries of one rollout, oldest first: the tail and as many segments as it takes.
@@ -184,17 +185,8 @@ impl Records {
         Ok(entries)
     }
 
-    async fn segment(&self, claim: &Claim, name: &str, expected: &str) -> Result<Segment> {
-        let key = self.segment_key(claim, name);
-        let broken = |text: String| Error::new(ErrorKind::Store, text).retry_as(crate::Retry::Never);
-        let (_, segment) = self
-            .read::<Segment>(&key, "journal segment")
-            .await?
-            .ok_or_else(|| broken(format!("the journal segment {key} is missing")))?;
-        if hash::of(&segment) != expected {
-            return Err(broken(format!("the journal segment {key} is not what the journal says it is")));
-        }
-        Ok(segment)
+    async fn segment(&self, claim: &Claim, name: &str, hash: &str) -> Result<Segment> {
+        self.read_hashed(&self.segment_key(claim, name), hash).await
     }
 
     /// The store's random key for hashes of intents, made on first use.

@@ -1,4 +1,4 @@
-//! The promises of DESIGN §5, checked against what has really happened.
+//! What is promised, checked against what has really happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,65 @@
+//! A permit, as a step meets it.
+
+use super::*;
+use crate::{clock::TokioClock, context::LocalSecrets};
+
+/// An effect under a permit of this window, whose process is paused for so long between the permit and the sending.
+async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
+    let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp::from_millis(1_800_000_000_000)));
+    let (to_driver, mut from_step) = mpsc::unbounded_channel();
+    let cx = StepContext::new(StepSetting {
+        step: StepId::from("update"),
+        attempt: 1,
+        rollout: RolloutId::from("r"),
+        outputs: Outputs::new(),
+        going_back: false,
+        key: StoreKey::new(vec![1]),
+        clock: Arc::clone(&clock),
+        secrets: Arc::new(LocalSecrets),
+        to_driver,
+        interrupted: Arc::default(),
+        check_clock: true,
+    });
+    let granting = tokio::spawn(async move {
+        while let Some(said) = from_step.recv().await {
+            if let FromStep::Ask(_, answer) = said {
+                let grant = Grant {
+                    intent: 1,
+                    fence: Fence(1),
+                    signed_at: Timestamp::from_millis(0),
+                    window_ms,
+                    attempt_ms: 60_000,
+                };
+                let _ = answer.send(Answer::Grant(grant));
+            }
+        }
+    });
+    let sent = AtomicBool::new(false);
+    let result = cx
+        .effect("k", "v")
+        .idempotent(|permit| {
+            let (sent, clock) = (&sent, Arc::clone(&clock));
+            async move {
+                clock.sleep(Duration::from_millis(pause_ms)).await;
+                permit.check()?;
+                sent.store(true, Ordering::Relaxed);
+                Ok(Value::Null)
+            }
+        })
+        .await;
+    drop(cx);
+    granting.await.unwrap();
+    (result, sent.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_nothing_is_sent_under_an_old_permit() {
+    let (result, sent) = send_after(30_000, 29_999).await;
+    assert!(result.is_ok() && sent);
+    for (window, pause) in [(30_000, 30_000), (30_000, 31_000), (0, 0)] {
+        let (result, sent) = send_after(window, pause).await;
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::LeaseLost, EffectState::NotApplied));
+        assert!(!sent, "a window of {window} ms and a pause of {pause} ms");
+    }
+}
