@@ -106,6 +106,11 @@ impl SimWorld for EcsWorld {
         self.here.changes().iter().skip(self.before).map(write).collect()
     }
 
+    fn hasten(&self, within_ms: u64) {
+        let within = i64::try_from(within_ms).unwrap_or(i64::MAX);
+        self.here.emulator.with(|world| world.hasten(within));
+    }
+
     fn under_way(&self) -> usize {
         self.here.emulator.with(|world| world.under_way())
     }

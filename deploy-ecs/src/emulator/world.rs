@@ -144,6 +144,15 @@ impl World {
         self.core.set_timer(now.saturating_add(after_ms.max(0)), Timer::Late { call: number });
     }
 
+    /// Whoever has sent what is on its way is gone: it arrives within so many milliseconds.
+    pub fn hasten(&mut self, within_ms: i64) {
+        let latest = self.core.now.saturating_add(within_ms.max(0));
+        let calls: Vec<u64> = self.late.keys().copied().collect();
+        for call in calls {
+            self.core.set_timer(latest, Timer::Late { call });
+        }
+    }
+
     /// How many calls are on their way and have not arrived.
     pub fn under_way(&self) -> usize {
         self.late.len()
