@@ -9,7 +9,7 @@ use super::message;
 use crate::{
     event::{Event, EventKind, PhaseName},
     model::{Component, Counts, Instance, Motion, Observation, RolloutId, StepId, Timestamp},
-    report::{Zone, duration_words, end_block, healthy, scrub_line},
+    report::{Zone, duration_words, end_block, scrub_line},
     state::journal::{Decision, DriverHow, Fact, GuardResult, StepState},
 };
 
@@ -58,6 +58,7 @@ pub struct Line {
 
 /// One component as it was last seen.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "terminal"), expect(dead_code, reason = "lines need less than a screen"))]
 pub(super) struct Watched {
     /// The revision that is wanted.
     pub(super) revision: String,
@@ -205,6 +206,7 @@ impl View {
     }
 
     /// `serves 4be81d0 + 9f2c1ab, 3/2 healthy`, as far as the looks tell.
+    #[cfg(feature = "terminal")]
     pub(super) fn serves(&self) -> Option<String> {
         let ((from, _), (to, _)) = (self.from.as_ref()?, self.to.as_ref()?);
         let [watched] = self.watched.values().collect::<Vec<_>>()[..] else {
@@ -220,7 +222,7 @@ impl View {
         };
         let all = counts.healthy.saturating_add(counts.old);
         let all = Counts { healthy: all, ..counts };
-        Some(format!("serves {names}, {}", healthy(all)))
+        Some(format!("serves {names}, {}", crate::report::healthy(all)))
     }
 }
 
