@@ -11,13 +11,13 @@ use super::path;
 use crate::{
     Deployer, Target,
     clock::{Clock, SeededRandom, TokioClock},
-    machine::{Machine, Timing},
+    machine::{Action, Input, Machine, Timing},
     memory::{Fault, MemoryPlace, Shape, World},
-    model::{Claim, Release, RolloutId, Timestamp},
+    model::{Claim, Fence, Release, RolloutId, Timestamp},
     state::{
         Expect, Key, Limits, StateStore,
         head::{Head, Holder},
-        journal::{Entry, Fact},
+        journal::{DriverHow, Entry, Fact},
         process::{Alive, Liveness},
         records::Records,
         stores::memory::MemoryStore,
@@ -214,6 +214,35 @@ async fn a_deploy_that_was_taken_over_is_replayed() {
     stage.clock.sleep(Duration::from_secs(1)).await;
     stage.target.resume().await.unwrap().unwrap().outcome().await.unwrap();
     golden("taken-over", &stage.store).await;
+}
+
+/// Whoever takes over what was left there seals the place first: before that, no look says what may still arrive.
+#[tokio::test]
+async fn what_was_left_is_sealed_before_anything_else() {
+    let records = Records::new(Arc::new(load(&super::stored("stores/left.jsonl")).await), None);
+    let [target] = &records.targets().await.unwrap()[..] else { panic!("one target") };
+    let (_, head) = records.head(&target.home).await.unwrap().unwrap();
+    let rollout = head.claim.clone().unwrap();
+    let plan = Arc::new(records.plan(head.plan.as_ref().unwrap()).await.unwrap());
+    let journal = records.journal(&target.home, &head, &rollout).await.unwrap();
+    for how in [DriverHow::TookOver, DriverHow::FoundDead, DriverHow::Broken, DriverHow::Resumed] {
+        let (plan, rollout) = (Arc::clone(&plan), rollout.clone());
+        let mut machine = Machine::recover(plan, rollout, Timing::default(), &journal).unwrap();
+        let (owner, previous) = ("next".to_owned(), Some("ci-7".to_owned()));
+        let begun = Input::Begun { fence: Fence(3), owner, previous, how, quiet_ms: 1_000 };
+        let now = journal.last().unwrap().at.plus_ms(60_000);
+        let out = machine.handle(now, begun);
+        let acts = |action: &Action| !matches!(action, Action::Append { .. } | Action::WakeAt(_));
+        let acting: Vec<&Action> = out.iter().filter(|action| acts(action)).collect();
+        assert_eq!(acting, [&Action::Seal], "{how:?}");
+        let out = machine.handle(now.plus_ms(1), Input::Tick);
+        assert!(!out.iter().any(acts), "{how:?}: nothing before it is sealed: {out:?}");
+        let out = machine.handle(now.plus_ms(2), Input::Sealed(Ok(())));
+        assert!(
+            out.iter().any(|action| matches!(action, Action::Settle(_))),
+            "{how:?}: then what is open: {out:?}"
+        );
+    }
 }
 
 /// Adding a store means adding its test: no file lies there unread.
