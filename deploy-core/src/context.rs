@@ -1,9 +1,12 @@
 //! What a running step gets: the only way to mutate ([`StepContext::effect`]), earlier outputs, secrets.
 
+mod effect;
+
+pub use effect::Effect;
+
 use std::{
     collections::BTreeMap,
     fmt,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock::Clock,
-    error::{EffectState, Error, ErrorKind, Result, Retry},
+    error::{Error, ErrorKind, Result, Retry},
     hash::StoreKey,
     model::{Component, Fence, Fingerprint, Observation, RolloutId, Secret, SecretRef, StepId, Timestamp},
     state::journal::Sending,
@@ -271,15 +274,7 @@ impl StepContext {
     /// attempt; `intent` says in a few small words what base is changed how (it is journaled: no secrets, no whole
     /// definitions). A repeated step must ask for the same intent under the same key.
     pub fn effect(&self, key: &str, intent: impl Serialize) -> Effect<'_> {
-        Effect {
-            cx: self,
-            key: key.to_owned(),
-            change: serde_json::to_value(intent).unwrap_or(Value::Null),
-            sealed: Value::Null,
-            component: None,
-            to: None,
-            exclusive: false,
-        }
+        Effect::new(self, key.to_owned(), serde_json::to_value(intent).unwrap_or(Value::Null))
     }
 
     /// What an earlier step returned.
@@ -317,153 +312,6 @@ impl StepContext {
     pub fn interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::Relaxed)
     }
-}
-
-/// An effect about to be made. The author must choose what a second sending means.
-#[derive(Debug)]
-#[must_use = "an effect does nothing until one of idempotent, once and at_most_once is awaited"]
-pub struct Effect<'a> {
-    cx: &'a StepContext,
-    key: String,
-    change: Value,
-    sealed: Value,
-    component: Option<Component>,
-    to: Option<Fingerprint>,
-    exclusive: bool,
-}
-
-impl Effect<'_> {
-    /// The effect writes this component's declared state, which will then have this fingerprint.
-    pub fn declares(mut self, component: Component, to: Fingerprint) -> Self {
-        self.component = Some(component);
-        self.to = Some(to);
-        self
-    }
-
-    /// Nobody else can write that value (a task-definition revision of our own making): seeing it proves that this
-    /// effect landed.
-    pub fn exclusive(mut self) -> Self {
-        self.exclusive = true;
-        self
-    }
-
-    /// More of what is sent, for the hash alone: not journaled.
-    pub fn sealing(mut self, content: impl Serialize) -> Self {
-        self.sealed = serde_json::to_value(content).unwrap_or(Value::Null);
-        self
-    }
-
-    /// The same call again is harmless, even late.
-    ///
-    /// # Errors
-    /// The call's, or [`ErrorKind::LeaseLost`], [`ErrorKind::Interrupted`], [`ErrorKind::JournalMismatch`] if it may
-    /// not be made.
-    pub async fn idempotent<T, C, F>(self, call: C) -> Result<T>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        C: FnOnce(Permit) -> F + Send,
-        F: Future<Output = Result<T>> + Send,
-    {
-        self.send(Sending::Idempotent, call).await
-    }
-
-    /// A token, marker, version or fence makes sure that it lands once: `settle` tells whether it did.
-    ///
-    /// # Errors
-    /// As [`idempotent`](Self::idempotent).
-    pub async fn once<T, C, F>(self, call: C) -> Result<T>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        C: FnOnce(Permit) -> F + Send,
-        F: Future<Output = Result<T>> + Send,
-    {
-        self.send(Sending::Once, call).await
-    }
-
-    /// Never sent again: unknown is settled by a probe or a person.
-    ///
-    /// # Errors
-    /// As [`idempotent`](Self::idempotent).
-    pub async fn at_most_once<T, C, F>(self, call: C) -> Result<T>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        C: FnOnce(Permit) -> F + Send,
-        F: Future<Output = Result<T>> + Send,
-    {
-        self.send(Sending::AtMostOnce, call).await
-    }
-
-    async fn send<T, C, F>(self, sending: Sending, call: C) -> Result<T>
-    where
-        T: Serialize + DeserializeOwned + Send,
-        C: FnOnce(Permit) -> F + Send,
-        F: Future<Output = Result<T>> + Send,
-    {
-        let inner = &*self.cx.0;
-        let hash = inner.key.of(&(&self.key, sending, &self.change, &self.sealed, &self.to));
-        let ask = Ask {
-            id: 0,
-            step: inner.step.clone(),
-            attempt: inner.attempt,
-            key: self.key,
-            sending,
-            hash,
-            component: self.component,
-            to: self.to,
-            exclusive: self.exclusive,
-            change: self.change,
-        };
-        let gone = || Error::new(ErrorKind::Interrupted, "the driver of this step is gone; nothing was sent");
-        let (answer, answered) = oneshot::channel();
-        inner.to_driver.send(FromStep::Ask(ask, answer)).map_err(|_| gone())?;
-        let grant = match answered.await.map_err(|_| gone())? {
-            Answer::Grant(grant) => grant,
-            Answer::Recorded(value) => return from_journal(value),
-            Answer::Deny(error) => return Err(error),
-        };
-        let granted = inner.clock.elapsed();
-        let intent = grant.intent;
-        let attempt = Duration::from_millis(grant.attempt_ms);
-        let send_by = granted + Duration::from_millis(grant.window_ms);
-        let permit = Permit {
-            grant,
-            rollout: inner.rollout.clone(),
-            send_by,
-            clock: Arc::clone(&inner.clock),
-            check_clock: inner.check_clock,
-        };
-        let result = match permit.check() {
-            Err(over) => Err(over),
-            Ok(()) => tokio::select! {
-                biased;
-                result = call(permit) => result,
-                () = inner.clock.sleep(attempt) => {
-                    Err(Error::new(ErrorKind::TimedOut, format!("no answer within {} s", attempt.as_secs())))
-                }
-            },
-        };
-        let (effected, result) = match result {
-            Ok(value) => (Effected::Applied(serde_json::to_value(&value).unwrap_or(Value::Null)), Ok(value)),
-            Err(error) => {
-                let copy = Error::new(error.kind(), error.message())
-                    .retry_as(error.retry())
-                    .effect_as(error.effect());
-                (Effected::Failed(copy), Err(error))
-            }
-        };
-        // The driver records it before it grants anything else; nobody has to wait for that here.
-        inner
-            .to_driver
-            .send(FromStep::Effected(intent, effected))
-            .map_err(|_| gone().effect_as(EffectState::Unknown))?;
-        result
-    }
-}
-
-fn from_journal<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| {
-        Error::new(ErrorKind::Malformed, format!("the journal's record of an effect cannot be read: {error}"))
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod context;
+mod deployer;
 mod driver;
 pub mod error;
 pub mod event;
@@ -21,12 +22,15 @@ mod model_check;
 pub mod observers;
 pub mod platform;
 pub mod report;
+mod request;
 mod rollout;
 pub mod source;
 pub mod state;
 mod target;
 
+pub use deployer::Deployer;
 pub use error::{BoxError, EffectState, Error, ErrorKind, Result, Retry};
 pub use platform::Platform;
+pub use request::Request;
 pub use rollout::{Events, Rollout};
-pub use target::{Deploy, Deployer, Request, Status, Target};
+pub use target::{Deploy, Status, Target};

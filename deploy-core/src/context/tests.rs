@@ -1,7 +1,7 @@
 //! A permit, as a step meets it.
 
 use super::*;
-use crate::{clock::TokioClock, context::LocalSecrets};
+use crate::{clock::TokioClock, context::LocalSecrets, error::EffectState};
 
 /// An effect under a permit of this window, whose process is paused for so long between the permit and the sending.
 async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {

@@ -1,24 +1,20 @@
-//! Forward: guards, effect steps, waiting, gates, bake.
+//! Forward: effect steps, waiting, gates.
 
 use serde_json::Value;
 
 use super::{
-    Action, Activity, AfterInspect, Inspected, Look, Machine, Phase, Seen, StepNote, Verdict,
-    effects::SETTLES, state::Why,
+    Action, Activity, AfterInspect, Look, Machine, Phase, Seen, StepNote, Verdict, closing::SETTLES,
+    state::Why,
 };
 use crate::{
-    error::ErrorKind,
     model::{
         Cause, Component, Ended, FaultClass, Motion, Observation, RolledBackBy, Scope, StepId, StepKind,
-        Timestamp,
     },
-    state::journal::{Decision, ErrorRecord, Fact, GuardResult, Sending, StepState},
+    state::journal::{Decision, ErrorRecord, Fact, Sending, StepState},
 };
 
 /// How often a remedy may be run.
 const REMEDIES: u32 = 3;
-/// How long the bake may be late for want of a look that shows everything in place.
-const BAKE_LATE_MS: u64 = 600_000;
 
 impl Machine {
     pub(super) fn next_forward(&mut self) {
@@ -119,131 +115,6 @@ impl Machine {
             Sending::AtMostOnce => true,
         })
         .map(|intent| intent.id)
-    }
-
-    pub(super) fn inspected(&mut self, found: Result<Box<Inspected>, ErrorRecord>) {
-        let Activity::Inspecting { then, until, .. } = self.live.activity.clone() else { return };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) if error.is_kind(ErrorKind::LeaseLost) => return,
-            Err(error) => return self.cannot_inspect(then, until, &error),
-        };
-        for (component, declared) in &found.declared {
-            let revision = self.plan.base.declared.get(component).filter(|base| *base == declared);
-            let seen = Seen {
-                at: found.at,
-                declared: declared.clone(),
-                done: false,
-                at_work: false,
-                counts: found.counts,
-                revision: revision.map(|_| self.plan.base.clone()),
-            };
-            self.live.last_seen.insert(component.clone(), seen);
-            self.close_on_sight(component, declared);
-        }
-        let first = self.state.phase == Phase::Guarding;
-        for finding in &found.findings {
-            if first || finding.result != GuardResult::Pass {
-                self.note(Fact::Guard(finding.clone()));
-            }
-        }
-        if self.state.phase != Phase::Forward && !first {
-            self.live.activity = Activity::Free;
-            return;
-        }
-        let moved =
-            found.declared.iter().find(|(component, declared)| !self.is_expected(component, declared));
-        let refusal = found.findings.iter().find(|finding| finding.result == GuardResult::Refuse);
-        self.live.activity = Activity::Free;
-        if moved.is_none() && !self.plan.capabilities.reverts_itself {
-            let mut back = found.declared.iter();
-            if let Some((component, _)) = back.find(|(component, now)| self.is_undone(component, now)) {
-                let component = component.clone();
-                return self.follow_undone(&component);
-            }
-        }
-        match (moved, refusal) {
-            (Some((component, _)), _) => {
-                let text = format!(
-                    "{component} declares {} now: changed since the plan was made",
-                    found.serving.name
-                );
-                self.moved_underneath(text);
-            }
-            (None, Some(finding)) if !self.state.changed() => {
-                let cause = Self::refusal(finding);
-                let next = finding.next.clone();
-                self.refuse(cause, next);
-            }
-            (None, Some(finding)) if finding.guard == "identity" => {
-                let text = finding.text.clone();
-                self.give_way(text);
-            }
-            (None, Some(finding)) => {
-                let cause = Self::refusal(finding);
-                self.go_back(cause, Why::Failed, Vec::new());
-            }
-            (None, None) => {
-                self.live.inspected = true;
-                match then {
-                    AfterInspect::Guards if first && self.plan.steps.is_empty() => {
-                        self.decide(Decision::Bake, None, Vec::new(), None);
-                    }
-                    AfterInspect::Guards if first => self.begin_first_step(),
-                    AfterInspect::Guards => {}
-                    AfterInspect::Step(step) => self.run(&step),
-                }
-            }
-        }
-    }
-
-    fn begin_first_step(&mut self) {
-        let Some(first) = self.plan.steps.first().cloned() else { return };
-        match first.kind {
-            // The inspection just made is the look right before the first mutation.
-            StepKind::Effect if !self.state.paused => {
-                let until = self.live.now.plus_ms(first.deadline_ms);
-                self.live.deadlines.insert(first.id.clone(), until);
-                self.run(&first.id);
-            }
-            _ => {
-                self.note_step(&first.id, StepState::Began, 1, StepNote::default());
-            }
-        }
-    }
-
-    fn moved_underneath(&mut self, text: String) {
-        if self.state.changed() {
-            self.give_way(text);
-        } else {
-            self.refuse(Cause::new("base", text), vec!["plan again".into()]);
-        }
-    }
-
-    fn cannot_inspect(&mut self, then: AfterInspect, until: Timestamp, error: &ErrorRecord) {
-        let now = self.live.now;
-        if error.again && now < until {
-            let again_at = Some(now.plus_ms(error.after_ms.max(2_000)));
-            self.live.activity = Activity::Inspecting { then, until, again_at };
-            return;
-        }
-        self.live.activity = Activity::Free;
-        let cause = Cause::new("blind", format!("the place cannot be inspected: {}", error.text));
-        if self.state.changed() {
-            self.go_back(cause, Why::Failed, Vec::new());
-        } else {
-            self.finish_unchanged(Ended::Failed, cause);
-        }
-    }
-
-    /// The plan's base, or what we wrote, or what we are going back to.
-    pub(crate) fn is_expected(&self, component: &Component, declared: &crate::model::Fingerprint) -> bool {
-        let track = self.state.tracks.get(component);
-        self.plan.base.declared.get(component) == Some(declared)
-            || track.is_some_and(|track| track.ours.contains(declared))
-            || self.going_back() && self.old_of(component) == Some(declared)
-            // A component that did not exist when the plan was made has no base.
-            || !self.plan.base.declared.contains_key(component)
     }
 
     /// Runs a step (forward, remedy or undo) as its next attempt.
@@ -453,98 +324,6 @@ impl Machine {
         let listed = self.plan.remedies.iter().any(|step| step.id == *remedy);
         let tried = self.state.attempts.get(remedy).copied().unwrap_or(0);
         (listed && tried < REMEDIES).then(|| remedy.clone())
-    }
-
-    pub(super) fn next_bake(&mut self) {
-        let until = *self.live.bake_until.get_or_insert(self.live.now.plus_ms(self.plan.bake_ms));
-        let looks = self.components().into_iter().map(Look::AtGoal).collect();
-        self.out.push(Action::Judge(true));
-        self.watch(looks, until.plus_ms(BAKE_LATE_MS));
-    }
-
-    /// The bake is over when every component was seen in place after its end.
-    fn baked(&mut self) {
-        let Some(until) = self.live.bake_until else { return };
-        let components = self.components();
-        let good = components.iter().all(|component| {
-            let seen = self.live.seen.get(component);
-            seen.is_some_and(|seen| seen.done && seen.at >= until && seen.at >= self.live.closed_at)
-        });
-        if good && !self.state.paused && (!self.may_land() || !self.rules.open_empty) {
-            self.unwatch();
-            self.out.push(Action::Judge(false));
-            for component in components {
-                if let Some(revision) = self.live.seen.get(&component).and_then(|seen| seen.revision.clone())
-                {
-                    self.live.goal.insert(component, revision);
-                }
-            }
-            let changed = self.state.changed();
-            self.finish(Ended::Succeeded { changed }, None);
-        }
-    }
-
-    /// Called on every input while something is watched: what the newest looks and the time decide together.
-    pub(super) fn watched_long_enough(&mut self, until: Timestamp) {
-        match self.state.phase {
-            Phase::Baking => self.baked(),
-            Phase::Back => return self.back_watched(until),
-            Phase::Following => return self.following_watched(until),
-            Phase::GivingWay | Phase::Abandoned => return self.closing_watched(until),
-            Phase::Forward
-                if self.live.looks.iter().any(|look| matches!(look, Look::Toward(_)))
-                    || self.waits_for_others() => {}
-            Phase::Forward | Phase::Guarding | Phase::Ended => {}
-        }
-        if !matches!(self.live.activity, Activity::Watching { .. }) {
-            return;
-        }
-        if self.state.phase == Phase::Forward && self.waits_for_inherited() {
-            if !self.waits_for_others() {
-                self.unwatch();
-                self.live.activity = Activity::Free;
-            } else if self.live.now >= until {
-                self.live.settles = 0;
-                self.live.activity = Activity::Free;
-            }
-            return;
-        }
-        if self.live.now >= until {
-            self.late();
-        }
-    }
-
-    /// A call of a predecessor may still arrive.
-    fn waits_for_others(&self) -> bool {
-        !self.live.inherited.is_empty() || self.live.undone_until.is_some()
-    }
-
-    /// The watch was begun for the predecessor's calls, not for a step of its own.
-    fn waits_for_inherited(&self) -> bool {
-        !self.live.inspected
-    }
-
-    fn late(&mut self) {
-        let step = self.plan.steps.iter().find(|step| !self.state.done.contains(&step.id)).cloned();
-        if let (Phase::Forward, Some(step)) = (self.state.phase, &step)
-            && let StepKind::Gate { gate, late_goes_on: true } = &step.kind
-        {
-            if !self.live.frozen {
-                self.decide(Decision::PassGate, Some(gate.to_string()), Vec::new(), None);
-                self.unwatch();
-                self.live.activity = Activity::Free;
-            }
-            return;
-        }
-        let limit = step.as_ref().map_or(0, |step| step.deadline_ms);
-        let mut text = match (self.state.phase, &step) {
-            (Phase::Forward, Some(step)) => format!("{} was not done within {} s", step.title, limit / 1000),
-            _ => "the bake could not be ended: not everything was in place".to_owned(),
-        };
-        if let Some(blind) = &self.live.blind {
-            text = format!("{text}; the last look failed: {}", blind.text);
-        }
-        self.go_back(Cause::fault(FaultClass::Stalled, text), Why::Failed, Vec::new());
     }
 
     pub(super) fn judged(&mut self, check: String, verdict: Verdict, text: &str, data: Value) {

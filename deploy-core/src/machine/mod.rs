@@ -6,20 +6,30 @@
 //! | file | concern |
 //! |---|---|
 //! | `state` | the fold, and the table of phases |
-//! | `forward` | guards, steps, waiting, gates, bake |
+//! | `live` | what is made anew after a crash |
+//! | `inspecting` | the fresh look before the first step and each effect step |
+//! | `forward` | steps, waiting, gates |
+//! | `baking` | the bake, and deadlines of what is watched |
 //! | `back` | going back, following the platform's own revert, giving way |
-//! | `effects` | asking, granting, settling and closing intents |
+//! | `effects` | asking and granting |
+//! | `closing` | settling and closing intents |
+//! | `undone` | an undo that a predecessor could not write down |
 //! | `commands` | what people ask for, and leaving |
 //! | `end` | outcomes |
 
 mod back;
+mod baking;
+mod closing;
 mod commands;
 mod effects;
 mod end;
 mod forward;
+mod inspecting;
 mod io;
+mod live;
 mod rules;
 mod state;
+mod undone;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +37,7 @@ use std::{
 };
 
 pub use io::{Action, EffectEnd, Input, Inspected, Look, Verdict};
+use live::{Activity, AfterInspect, Live, Seen, StepNote, Unchanged};
 pub(crate) use rules::Rules;
 pub use rules::Timing;
 use state::{Phase, State};
@@ -34,109 +45,9 @@ use state::{Phase, State};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::PhaseName,
-    model::{
-        Cause, Component, Counts, Fence, Fingerprint, Outcome, Plan, Revision, RolloutId, StepId, Timestamp,
-    },
+    model::{Cause, Component, Fence, Outcome, Plan, RolloutId, StepId, Timestamp},
     state::journal::{Decision, DriverHow, Entry, ErrorRecord, Fact, GuardFinding, StepState},
 };
-
-/// What is going on right now. `Free`: nothing, so [`Machine::next`] chooses.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Activity {
-    /// Before [`Input::Begun`].
-    Asleep,
-    Free,
-    Sealing {
-        again_at: Option<Timestamp>,
-    },
-    Inspecting {
-        then: AfterInspect,
-        until: Timestamp,
-        again_at: Option<Timestamp>,
-    },
-    Running {
-        step: StepId,
-        attempt: u32,
-        began: Timestamp,
-    },
-    /// A failed attempt is over; the next begins at this time.
-    Backoff {
-        at: Timestamp,
-    },
-    Settling {
-        intent: u64,
-        again_at: Option<Timestamp>,
-    },
-    Watching {
-        until: Timestamp,
-    },
-    Paused,
-    Over,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum AfterInspect {
-    Guards,
-    Step(StepId),
-}
-
-/// The newest look at a component.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Seen {
-    at: Timestamp,
-    declared: Fingerprint,
-    done: bool,
-    /// The platform is at work on something that it has accepted.
-    at_work: bool,
-    counts: Option<Counts>,
-    /// The revision of the scope, if the component declares it.
-    revision: Option<Revision>,
-}
-
-/// What is not in the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Live {
-    now: Timestamp,
-    activity: Activity,
-    fence: Fence,
-    token: u64,
-    /// Intents that wait to be durable, with their asks, by token.
-    granting: BTreeMap<u64, (u64, u64)>,
-    watch: u64,
-    looks: Vec<Look>,
-    /// The newest look at each component since the watch began.
-    seen: BTreeMap<Component, Seen>,
-    /// The newest look ever, for the outcome.
-    last_seen: BTreeMap<Component, Seen>,
-    /// The goal as it really is, from scopes.
-    goal: BTreeMap<Component, Revision>,
-    /// Late bounds of inherited intents, on our own clock.
-    inherited: BTreeMap<u64, Timestamp>,
-    /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
-    /// entry tells: it lands before this.
-    undone_until: Option<Timestamp>,
-    /// How it ends as soon as nothing of ours can arrive: nothing was changed.
-    unchanged: Option<Unchanged>,
-    /// The new value was not seen since such a takeover: the old one may be that undo's.
-    maybe_undone: bool,
-    deadlines: BTreeMap<StepId, Timestamp>,
-    bake_until: Option<Timestamp>,
-    back_until: Option<Timestamp>,
-    closed_at: Timestamp,
-    /// Components whose old value was seen after going back began (what a look shows is not journaled).
-    old_seen: BTreeSet<Component>,
-    /// Components whose forward call was closed by time or on sight, and which nobody has seen at the old value since:
-    /// it may have landed right before.
-    unlooked: BTreeSet<Component>,
-    refusals: u32,
-    settles: u32,
-    blind: Option<ErrorRecord>,
-    inspected: bool,
-    frozen: bool,
-    /// The store does not answer; the window that is left ends then.
-    store_lost: Option<Timestamp>,
-    reported: BTreeSet<(Component, crate::model::FaultClass, usize)>,
-}
 
 /// The machine of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -514,23 +425,4 @@ impl Machine {
     fn refusal(finding: &GuardFinding) -> Cause {
         Cause::new("guard", format!("{}: {}", finding.guard, finding.text))
     }
-}
-
-/// An end before anything was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unchanged {
-    ended: crate::model::Ended,
-    cause: Cause,
-    next: Vec<String>,
-}
-
-/// The optional parts of a step's entry.
-#[derive(Debug, Default)]
-struct StepNote {
-    effect: Option<String>,
-    of: Option<u64>,
-    closed: Option<crate::state::journal::ClosedBy>,
-    output: Option<serde_json::Value>,
-    error: Option<ErrorRecord>,
-    took_ms: Option<u64>,
 }

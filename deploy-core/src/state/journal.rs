@@ -1,14 +1,16 @@
 //! What is written down: entries, intents, and the facts they state. One journaled entry is one event.
 
+mod command;
+mod error_record;
+
+pub use command::{CommandKind, CommandRecord};
+pub use error_record::ErrorRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    error::{EffectState, Error, ErrorKind},
-    model::{
-        Blame, Cause, Component, FaultClass, Fence, Fingerprint, Instance, Outcome, Revision, RolloutId,
-        StepId, Timestamp,
-    },
+use crate::model::{
+    Blame, Cause, Component, FaultClass, Fence, Fingerprint, Instance, Outcome, Revision, RolloutId, StepId,
+    Timestamp,
 };
 
 /// The format version of entries and heads. Readers accept this one and ignore fields that they do not know.
@@ -118,78 +120,6 @@ pub enum ClosedBy {
     Repeated,
     /// It became an obligation: a person or a probe decides.
     Obligation,
-}
-
-/// A command from a person or another process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CommandKind {
-    /// Stop before the next step.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Pass the gate or end the bake now.
-    Promote,
-    /// Approve a gate.
-    Approve,
-    /// Stop and go back.
-    Abort,
-    /// Go back because a person says so.
-    Rollback,
-    /// Stop going back and leave it to a person.
-    Abandon,
-}
-
-impl CommandKind {
-    /// The stable word in events.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::Approve => "approve",
-            Self::Abort => "abort",
-            Self::Rollback => "rollback",
-            Self::Abandon => "abandon",
-        }
-    }
-}
-
-/// A command in the inbox of a head.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct CommandRecord {
-    /// Unique.
-    pub id: String,
-    /// For which deploy.
-    pub rollout: RolloutId,
-    /// What.
-    pub command: CommandKind,
-    /// For which gate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<String>,
-    /// By whom.
-    pub by: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Not obeyed after this time.
-    pub expires: Timestamp,
-}
-
-impl CommandRecord {
-    /// A command of this kind; expires at the given time.
-    pub fn new(
-        id: impl Into<String>,
-        rollout: RolloutId,
-        command: CommandKind,
-        by: impl Into<String>,
-        expires: Timestamp,
-    ) -> Self {
-        Self { id: id.into(), rollout, command, gate: None, by: by.into(), reason: None, expires }
-    }
 }
 
 /// The result of one guard.
@@ -464,69 +394,6 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         known_good: Option<Box<Revision>>,
     },
-}
-
-/// An error as it is kept: kind, what is known of the effect, one scrubbed line.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ErrorRecord {
-    /// The kind's name.
-    pub kind: String,
-    /// `not_applied`, `unknown`, `applied`.
-    pub effect: String,
-    /// Whether another attempt may help.
-    pub again: bool,
-    /// Not before this many milliseconds.
-    #[serde(default)]
-    pub after_ms: u64,
-    /// One line.
-    pub text: String,
-}
-
-impl From<&Error> for ErrorRecord {
-    fn from(error: &Error) -> Self {
-        let effect = match error.effect() {
-            EffectState::NotApplied => "not_applied",
-            EffectState::Unknown => "unknown",
-            EffectState::Applied => "applied",
-        };
-        let (again, after_ms) = match error.retry() {
-            crate::error::Retry::Never => (false, 0),
-            crate::error::Retry::IfIdempotent | crate::error::Retry::Always => (true, 0),
-            crate::error::Retry::After(wait) => (true, crate::model::millis(wait)),
-        };
-        // An error quotes what a platform said.
-        let text = crate::report::scrub_line(&error.to_string());
-        Self { kind: format!("{:?}", error.kind()), effect: effect.into(), again, after_ms, text }
-    }
-}
-
-impl ErrorRecord {
-    /// The error again, as far as it is kept.
-    #[must_use]
-    pub fn to_error(&self) -> Error {
-        use crate::error::Retry;
-        let kinds = [
-            ErrorKind::Interrupted,
-            ErrorKind::LeaseLost,
-            ErrorKind::Conflict,
-            ErrorKind::JournalMismatch,
-            ErrorKind::Busy,
-        ];
-        let kind = kinds.into_iter().find(|kind| self.is_kind(*kind)).unwrap_or(ErrorKind::Unexpected);
-        let retry = match (self.again, self.after_ms) {
-            (false, _) => Retry::Never,
-            (true, 0) => Retry::Always,
-            (true, wait) => Retry::After(std::time::Duration::from_millis(wait)),
-        };
-        Error::new(kind, &self.text).retry_as(retry).effect_as(EffectState::NotApplied)
-    }
-
-    /// Whether the error was of this kind.
-    #[must_use]
-    pub fn is_kind(&self, kind: ErrorKind) -> bool {
-        self.kind == format!("{kind:?}")
-    }
 }
 
 /// One journaled entry.

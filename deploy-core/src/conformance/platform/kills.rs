@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Rollout,
     model::{Ended, Outcome, RolledBackBy},
-    target::Request,
+    request::Request,
 };
 
 /// What is asked of the deployer that is killed.

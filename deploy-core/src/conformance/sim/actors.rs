@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     clock::{Clock, Random},
+    deployer::Deployer,
     error::Error,
     model::{Outcome, Release},
     platform::Platform,
     rollout::Rollout,
-    target::{Deployer, Target},
+    target::Target,
 };
 
 /// The target of every run.

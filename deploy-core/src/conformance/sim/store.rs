@@ -13,6 +13,7 @@ use super::{
 use crate::{
     clock::Clock,
     context::LocalSecrets,
+    deployer::Deployer,
     error::Result,
     platform::Platform,
     state::{
@@ -20,7 +21,6 @@ use crate::{
         head::Head,
         stores::faulty::{Call, Fate, Fault, FaultyStore, Op},
     },
-    target::Deployer,
 };
 
 pub(super) struct SimStore {
