@@ -7,6 +7,10 @@
 //! the clock in the last hook before the bytes leave, and what is known of the effect afterwards is told by whether that
 //! hook let it out. Reads may be repeated a few times, with pauses of the injected clock; mutations never.
 //!
+//! # One rate budget
+//! Connections with the same credentials, region and endpoint share one budget in a process: of each bucket of calls that
+//! AWS publishes they take half, because the account has other users. After "too many" they send nothing for a second.
+//!
 //! # No SDK type in public
 //! The modules [`sdk`] and the methods that name SDK types are hidden: they are the plumbing between our own crates.
 
@@ -14,6 +18,7 @@ mod connection;
 mod ecr;
 mod error;
 mod logs;
+mod shared;
 mod time;
 
 #[doc(hidden)]
@@ -21,4 +26,5 @@ pub mod sdk;
 
 pub use connection::{Aws, AwsConfig, Caller};
 pub use ecr::ImageName;
-pub use logs::{LogPlace, tail};
+pub use logs::{LogPlace, errors, tail};
+pub use shared::Limit;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     context::StepContext,
     error::{Error, ErrorKind, Result},
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, TargetName},
+    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, TargetName, Timestamp},
     state::journal::Intent,
 };
 
@@ -42,6 +42,15 @@ pub struct Versions(pub Value);
 pub trait Logs: fmt::Debug + Send + Sync {
     /// The last `limit` lines of an instance, oldest first, each `time  line`. One or two API calls.
     async fn tail(&self, instance: &str, limit: usize) -> Result<Vec<String>>;
+
+    /// Up to `limit` lines that look like errors, of all instances since then, oldest first, each `time  source  line`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where logs cannot be searched.
+    async fn errors(&self, since: Timestamp, limit: usize) -> Result<Vec<String>> {
+        let _ = (since, limit);
+        Err(Error::new(ErrorKind::Unsupported, "the logs of this platform cannot be searched"))
+    }
 }
 
 /// What planning is told besides goal and snapshot.

@@ -54,6 +54,9 @@ pub(crate) fn check(now: &Snapshot, settings: &Settings, service: &str) -> Resul
     if detail.strategy != "ROLLING" {
         return unsupported(format!("the deployment strategy {} of the service {service}", detail.strategy));
     }
+    if settings.singleton {
+        alone(&detail, service)?;
+    }
     let runs = now.identity.get("family").unwrap_or_default();
     match &settings.family {
         Some(family) if family != runs => {
@@ -63,6 +66,37 @@ pub(crate) fn check(now: &Snapshot, settings: &Settings, service: &str) -> Resul
         }
         _ => Ok(detail),
     }
+}
+
+/// Refuses a singleton of which two tasks could run at the same time.
+fn alone(detail: &Detail, service: &str) -> Result<()> {
+    let refused = |what: String, next: &str| {
+        let text = format!("{service} is a singleton, and {what}: two tasks would run at the same time");
+        Err(Error::new(ErrorKind::Refused, text).next(next))
+    };
+    if detail.desired > 1 {
+        return refused(
+            format!("its desired count is {}", detail.desired),
+            "set its desired count to 1, or take `singleton` away",
+        );
+    }
+    // A deployment may run as many tasks as the percentage of the desired count rounds down to.
+    if detail.desired * detail.maximum_percent / 100 > 1 {
+        return refused(
+            format!("its maximumPercent is {}", detail.maximum_percent),
+            "set minimumHealthyPercent 0 and maximumPercent 100, or take `singleton` away",
+        );
+    }
+    if detail.minimum_healthy_percent > 0 {
+        let text = format!(
+            "{service} is a singleton, and its minimumHealthyPercent is {}: its task could never be replaced",
+            detail.minimum_healthy_percent
+        );
+        return Err(
+            Error::new(ErrorKind::Refused, text).next("set minimumHealthyPercent 0 and maximumPercent 100")
+        );
+    }
+    Ok(())
 }
 
 /// The images that a release wants, by container, as it names them: checked against what the containers are for.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use deploy_aws::ImageName;
 use deploy_core::{
     Error, ErrorKind, Platform, Result,
     context::StepContext,
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId},
+    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, millis},
     platform::{Logs, Outputs, PlanContext, Settled},
     state::journal::Intent,
 };
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     connection::Service,
-    definition::{Definition, arn_of, component, declared},
+    definition::{arn_of, component, declared},
     health::{self, Memory},
     plan::{self, Seen},
     snapshot::{self, Detail},
@@ -29,6 +30,8 @@ use crate::{
 const LOG_LINES: usize = 20;
 /// How often they are asked for: CloudWatch shows them some seconds after the task has ended.
 const LOG_TRIES: u32 = 4;
+/// The least time between two looks.
+const SOONEST_MS: u64 = 250;
 
 #[async_trait]
 impl Platform for Service {
@@ -74,10 +77,13 @@ impl Platform for Service {
 
     async fn observe(&self, scope: &Scope) -> Result<Observation> {
         let facts = health::Facts::of(scope)?;
-        let at = self.client.aws.clock().now();
-        let service = self.client.look().await?;
-        let look = health::look(at, &facts, &service, &mut self.memory());
+        let shown = self.client.looks.look(&self.client, self.last_look()).await;
+        *self.last_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.began);
+        let look = health::look(shown.at, &facts, shown.service()?, &mut self.memory());
         let mut observation = look.observation;
+        // In step with whoever made the look.
+        let age = millis(self.client.aws.clock().elapsed().saturating_sub(shown.began));
+        observation.look_again_ms = observation.look_again_ms.saturating_sub(age).max(SOONEST_MS);
         if look.wants_tasks {
             self.look_at_tasks(look.deployment.as_deref(), &mut observation).await;
         }
@@ -95,7 +101,7 @@ impl Platform for Service {
                 }
             }
             // Nothing can be compared here (P0): the value on sight proves something only if nobody else can write it.
-            ("update", _) => {
+            ("update" | "stop", _) => {
                 let seen = self.client.describe().await?;
                 let arn = seen.task_definition().unwrap_or_default();
                 let there = intent.to.as_ref() == Some(&declared(arn));
@@ -174,22 +180,11 @@ impl Platform for Service {
     }
 }
 
-#[async_trait]
-impl Logs for Service {
-    /// `DescribeTasks`, `DescribeTaskDefinition` and one `GetLogEvents`.
-    async fn tail(&self, instance: &str, limit: usize) -> Result<Vec<String>> {
-        let gone = || {
-            Error::new(ErrorKind::NotFound, format!("ECS no longer knows the task {instance}"))
-                .next("stopped tasks are kept for an hour; the log group has the lines still")
-        };
-        let task = self.client.tasks(vec![instance.to_owned()]).await?.into_iter().next().ok_or_else(gone)?;
-        let culprit = health::fault_of(&task).and_then(|(fault, _)| fault.container);
-        let definition = self.client.definition(task.task_definition_arn().unwrap_or_default()).await?;
-        self.lines(&definition, culprit.as_deref(), instance, limit).await
-    }
-}
-
 impl Service {
+    fn last_look(&self) -> Option<Duration> {
+        *self.last_look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,23 +277,5 @@ impl Service {
         observation.signals = signals;
         observation.instances =
             memory.faults.values().rev().take(10).map(|(_, instance)| instance.clone()).collect();
-    }
-
-    async fn lines(
-        &self,
-        definition: &Definition,
-        container: Option<&str>,
-        task: &str,
-        limit: usize,
-    ) -> Result<Vec<String>> {
-        let place = definition.logs_of(container, task).or_else(|| definition.logs_of(None, task));
-        match place {
-            Some(place) => deploy_aws::tail(&self.client.aws, &place, limit).await,
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{} does not log to CloudWatch under a prefix", definition.name()),
-            )
-            .next("set awslogs-stream-prefix in its logConfiguration")),
-        }
     }
 }

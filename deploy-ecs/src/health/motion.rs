@@ -110,6 +110,9 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
             observation.signals.push(given_up(ours));
         }
     }
+    if let Some(signal) = lingering(at, service, ours, old, memory) {
+        observation.signals.push(signal);
+    }
     let new_event = events(facts, service, memory, &mut observation);
     let off = suspicious(at, ours, running, memory) || new_event || !observation.signals.is_empty();
     let off = off || !memory.faults.is_empty() || memory.recheck_until.is_some_and(|until| at < until);
@@ -237,6 +240,39 @@ fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &m
         }
     }
     news
+}
+
+/// An old task that runs although it had the time to be drained and to stop.
+fn lingering(
+    at: Timestamp,
+    service: &Service,
+    ours: Option<&Deployment>,
+    old: u32,
+    memory: &mut Memory,
+) -> Option<Signal> {
+    /// The longest `stopTimeout` that Fargate takes, and some time to notice.
+    const STOP_MS: u64 = 150_000;
+    /// The deregistration delay that a target group has if nobody sets one.
+    const DRAIN_MS: u64 = 300_000;
+    let all_there = ours.is_some_and(|ours| {
+        is_primary(ours) && ours.running_count() >= service.desired_count() && ours.pending_count() == 0
+    });
+    if !all_there || old == 0 {
+        memory.old_since = None;
+        return None;
+    }
+    let since = *memory.old_since.get_or_insert(at);
+    let drain = if service.load_balancers().is_empty() { 0 } else { DRAIN_MS };
+    let age = deploy_core::model::millis(at.since(since));
+    (age > STOP_MS + drain).then(|| {
+        let text = format!(
+            "{old} old task{} still run{} {} s after all new ones do: longer than draining and stopping take",
+            if old == 1 { "" } else { "s" },
+            if old == 1 { "s" } else { "" },
+            age / 1_000
+        );
+        Signal::new(FaultClass::Infrastructure, Blame::Platform, Permanence::Transient, Vec::new(), text)
+    })
 }
 
 /// Whether the stopped tasks are worth two more calls.
