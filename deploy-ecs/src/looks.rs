@@ -11,7 +11,7 @@ use std::{
 };
 
 use aws_sdk_ecs::types::Service;
-use deploy_core::{Error, ErrorKind, Result, model::Timestamp, state::journal::ErrorRecord};
+use deploy_core::{Error, ErrorKind, Result, model::Timestamp};
 
 use crate::client::Client;
 
@@ -28,7 +28,7 @@ pub(crate) struct Shown {
     pub(crate) at: Timestamp,
     /// The same moment on the clock that only differences are taken of.
     pub(crate) began: Duration,
-    found: std::result::Result<Arc<Service>, ErrorRecord>,
+    found: std::result::Result<Arc<Service>, Arc<Error>>,
 }
 
 impl Shown {
@@ -37,7 +37,7 @@ impl Shown {
     /// # Errors
     /// What the call said, for this service.
     pub(crate) fn service(&self) -> Result<&Service> {
-        self.found.as_deref().map_err(ErrorRecord::to_error)
+        self.found.as_deref().map_err(|error| same(error))
     }
 }
 
@@ -88,12 +88,13 @@ impl Looks {
             cluster.alone = true;
             answer = client.describe_all(std::slice::from_ref(&client.service)).await;
         }
-        let mut mine = Shown { at, began, found: Err(ErrorRecord::from(&client.neither())) };
+        let mut mine = Shown { at, began, found: Err(Arc::new(client.neither())) };
         let names = if cluster.alone { vec![client.service.clone()] } else { names };
+        let answer = answer.map_err(Arc::new);
         for name in names {
             let found = match &answer {
-                Ok(answer) => answer.of(client, &name).map_err(|error| ErrorRecord::from(&error)),
-                Err(error) => Err(error.into()),
+                Ok(answer) => answer.of(client, &name).map_err(Arc::new),
+                Err(error) => Err(Arc::clone(error)),
             };
             let shown = Shown { at, began, found };
             if name == client.service {
@@ -117,6 +118,15 @@ impl Cluster {
         others.sort();
         let others = others.into_iter().take(BATCH - 1).map(|(_, name)| name.clone());
         std::iter::once(service.to_owned()).chain(others).collect()
+    }
+}
+
+/// An error that several are told of.
+fn same(error: &Error) -> Error {
+    let told = Error::new(error.kind(), error.message()).retry_as(error.retry()).effect_as(error.effect());
+    match error.what_next() {
+        Some(next) => told.next(next),
+        None => told,
     }
 }
 

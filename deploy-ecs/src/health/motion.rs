@@ -113,7 +113,8 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
     if let Some(signal) = lingering(at, service, ours, old, memory) {
         observation.signals.push(signal);
     }
-    let new_event = events(facts, service, memory, &mut observation);
+    let going_there = ours.is_some_and(is_primary);
+    let new_event = events(facts, service, going_there, memory, &mut observation);
     let off = suspicious(at, ours, running, memory) || new_event || !observation.signals.is_empty();
     let off = off || !memory.faults.is_empty() || memory.recheck_until.is_some_and(|until| at < until);
     observation.look_again_ms = look_again_ms(update_age, facts.holding, off);
@@ -217,7 +218,13 @@ fn given_up(ours: &Deployment) -> Signal {
 }
 
 /// Reads the events since the update; true if one is new and not the normal course.
-fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &mut Observation) -> bool {
+fn events(
+    facts: &Facts,
+    service: &Service,
+    going_there: bool,
+    memory: &mut Memory,
+    observation: &mut Observation,
+) -> bool {
     let since = facts.moved.at.or(memory.since);
     let mut news = false;
     // What is no longer listed does not come back.
@@ -232,7 +239,12 @@ fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &m
             // A task that ends and is replaced between two looks shows in no count: the replacing is told for free.
             memory.recheck_until = Some(observation.at.plus_ms(RECHECK_MS));
         }
-        let Some(signal) = event_signal(message) else { continue };
+        // That ECS goes back to where we want to be is no trouble.
+        let Some(signal) =
+            event_signal(message).filter(|_| !(going_there && message.contains("rolling back")))
+        else {
+            continue;
+        };
         news |= memory.events.insert(id.to_owned());
         // One of a kind is enough: the scheduler repeats itself.
         if !observation.signals.iter().any(|one| one.class == signal.class && one.instances.is_empty()) {
