@@ -320,6 +320,12 @@ impl Machine {
             return;
         }
         self.live.fence = fence;
+        if let Some(outcome) = self.state.ended.clone() {
+            // The end was stored, and the claim was not given back: nothing else is left to do.
+            self.live.activity = Activity::Over;
+            self.out.push(Action::Finish(outcome));
+            return;
+        }
         self.live.closed_at = self.live.now;
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
         let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });

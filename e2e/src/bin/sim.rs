@@ -17,6 +17,8 @@ use deploy_ecs::conformance::EcsSim;
 const USAGE: &str =
     "usage: sim --quick | --full | PLATFORM SEED | PLATFORM FROM..TO     (platforms: memory, ecs)";
 
+/// How many seeds are run before it is said how far it has come.
+const AT_ONCE: u64 = 5_000;
 /// How often the seeds of a sample are run again.
 const SAMPLE: u64 = 10;
 
@@ -133,7 +135,14 @@ fn seeds_of(platform: &dyn SimPlatform, seeds: Range<u64>, tally: &mut Tally) ->
     let (name, count) = (platform.name(), seeds.end - seeds.start);
     println!("---- {name}: {count} seeds from {} on", seeds.start);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let report = run_many(platform, seeds.start, count, threads);
+    let mut report = Report::default();
+    for from in seeds.clone().step_by(usize::try_from(AT_ONCE).unwrap_or(usize::MAX)) {
+        let some = run_many(platform, from, AT_ONCE.min(seeds.end - from), threads);
+        report = if from == seeds.start { some } else { report.and(some) };
+        if count > AT_ONCE {
+            eprintln!("{} of {count}: {} failed", report.passed + report.failed, report.failed);
+        }
+    }
     println!("{report}");
     for seed in &report.seeds {
         println!("FAILED {name} {seed}; again: cargo run -p e2e --bin sim -- {name} {seed}");

@@ -244,13 +244,18 @@ impl Stage {
                     return;
                 }
                 None => {
-                    if !*aborted {
-                        *aborted = true;
-                        let _ = rollout.abort("the sweeper does not wait").await;
-                    }
-                    let _ = rollout.go_on().await;
-                    if self.world.needs_promotion() {
-                        let _ = rollout.promote().await;
+                    let person = async {
+                        if !std::mem::replace(aborted, true) {
+                            let _ = rollout.abort("the sweeper does not wait").await;
+                        }
+                        let _ = rollout.go_on().await;
+                        if self.world.needs_promotion() {
+                            let _ = rollout.promote().await;
+                        }
+                    };
+                    tokio::select! {
+                        () = person => {}
+                        () = self.sim.clock.sleep(Duration::from_secs(SWEEP_S)) => {}
                     }
                 }
             }

@@ -145,6 +145,21 @@ impl Report {
         self.runs.truncate(KEPT);
     }
 
+    /// Both reports as one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.virtual_ms += other.virtual_ms;
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.seeds.extend(other.seeds);
+        self.runs.extend(other.runs);
+        self.runs.truncate(KEPT);
+        self
+    }
+
     /// What should have happened and did not (nothing is proved of it), or what happened and never should.
     #[must_use]
     pub fn missing(&self, platform: &dyn SimPlatform) -> Vec<String> {

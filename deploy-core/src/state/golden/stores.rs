@@ -245,6 +245,35 @@ async fn what_was_left_is_sealed_before_anything_else() {
     }
 }
 
+/// Killed between the write that ends the deploy and the one that gives the claim back: nothing else is left to do.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_stored_is_the_end() {
+    let stage = stage(Shape::Kubernetes);
+    stage.deploy("ok-1").await;
+    let records = Records::new(Arc::new(stage.store.clone()), None);
+    let [target] = &records.targets().await.unwrap()[..] else { panic!("one target") };
+    let (version, free) = records.head(&target.home).await.unwrap().unwrap();
+    let entries = records.entries_back(&target.home, &free, |_| false).await.unwrap();
+    let plan = entries.iter().find_map(|entry| match &entry.fact {
+        Fact::Started { plan_object, .. } => Some(plan_object.clone()),
+        _ => None,
+    });
+    let mut left = free.clone();
+    left.claim = entries.last().map(|entry| entry.rollout.clone());
+    left.plan = plan;
+    left.holder = Some(Holder::named("ci-6"));
+    let (key, expect) = (records.head_key(&target.home), Expect::Is(version));
+    stage.store.write(&key, expect, left.to_bytes()).await.unwrap();
+
+    let rollout = stage.target.resume().await.unwrap().expect("it is not given back");
+    let outcome = tokio::time::timeout(Duration::from_secs(60), rollout.outcome()).await.expect("an end");
+    assert_eq!(outcome.unwrap().verdict(), "DONE");
+    let (_, head) = records.head(&target.home).await.unwrap().unwrap();
+    assert_eq!((head.claim, head.holder), (None, None));
+    assert_eq!((head.seq, head.known_good), (free.seq, free.known_good), "nothing was written after the end");
+    assert!(stage.target.resume().await.unwrap().is_none());
+}
+
 /// Adding a store means adding its test: no file lies there unread.
 #[test]
 fn every_golden_file_is_read() {

@@ -6,7 +6,7 @@ mod child;
 mod clock;
 mod stage;
 
-use std::{os::unix::process::ExitStatusExt, process::ExitCode, time::Duration};
+use std::{os::unix::process::ExitStatusExt, process::ExitCode, sync::atomic::Ordering, time::Duration};
 
 use deploy_core::{
     BoxError,
@@ -59,6 +59,10 @@ fn main() -> ExitCode {
             Tally { passed: 0, failed: 1 }
         }
     };
+    let left = stage::LEFT_COUNT.load(Ordering::Relaxed);
+    println!(
+        "{left} times a process lost its lease to a stall of this machine; each of these deploys was resumed"
+    );
     println!("RESULT passed={} failed={}", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -72,7 +76,7 @@ async fn run(full: bool, seed: u64) -> Result<Tally, BoxError> {
     for (tag, ending, _) in ENDINGS {
         let scene = stage.scene(&format!("usual-{tag}"))?;
         let began = SystemClock.elapsed();
-        let output = scene.run(&["deploy", &stage.emulator.image("app", tag)], None).await?;
+        let output = scene.run_to_the_end(&["deploy", &stage.emulator.image("app", tag)]).await?;
         usual.push(millis(SystemClock.elapsed().saturating_sub(began)));
         let good = verdict(&output).as_deref() == Some(ending);
         tally.count(&format!("undisturbed {tag}"), if good { Ok(()) } else { Err(said(&output).into()) });
@@ -114,7 +118,7 @@ async fn run(full: bool, seed: u64) -> Result<Tally, BoxError> {
 
 /// A successor must end where an undisturbed deploy ends, and a third process finds nothing to do.
 async fn goes_on(stage: &Stage, scene: &Scene, ending: &str, declared: &str) -> Result<(), BoxError> {
-    let output = scene.run(&["resume"], None).await?;
+    let output = scene.run_to_the_end(&["resume"]).await?;
     let over = verdict(&output);
     // Killed after the last write: the deploy was over, and nothing was left to resume.
     if over.as_deref().is_some_and(|verdict| verdict != ending)
@@ -144,7 +148,7 @@ async fn killed_anywhere(
     scene: &Scene,
     (tag, ending, declared): (&str, &str, &str),
 ) -> Result<(), BoxError> {
-    let output = scene.run(&["resume"], None).await?;
+    let output = scene.run_to_the_end(&["resume"]).await?;
     let over = verdict(&output);
     if over.as_deref().is_some_and(|verdict| verdict != ending)
         || output.status.code().is_none_or(|code| !matches!(code, 0 | 4))
@@ -166,6 +170,7 @@ async fn two_race(stage: &Stage, race: u32) -> Result<(), BoxError> {
     let one = scene.start(&["deploy", &first], None)?;
     let other = scene.start(&["deploy", &second], None)?;
     let (one, other) = (one.wait_with_output().await?, other.wait_with_output().await?);
+    let (one, other) = (scene.to_the_end(one).await?, scene.to_the_end(other).await?);
     let done = [&one, &other].iter().filter(|output| output.status.code() == Some(0)).count();
     let refused = [&one, &other].iter().filter(|output| output.status.code() == Some(3)).count();
     let written = stage.emulator.counts().of("UpdateService") - updates;
@@ -200,7 +205,7 @@ async fn aborted(stage: &Stage, aborts: u32, tally: &mut Tally) -> Result<(), Bo
         if !living {
             holder.kill().await?;
         }
-        let output = scene.run(&["abort"], None).await?;
+        let output = scene.run_to_the_end(&["abort"]).await?;
         let result = match (verdict(&output).as_deref(), output.status.code()) {
             (Some("aborted"), Some(6)) => holds(stage, &scene, "ok-0"),
             _ => Err(said(&output).into()),

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::{Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use deploy_core::{
@@ -16,12 +17,26 @@ use tokio::process::{Child, Command};
 
 use crate::clock::FACTOR;
 
+/// The exit code of a process that left a deploy which has not ended.
+const LEFT: i32 = 7;
+/// How often one deploy may be left before that is a failure.
+const LEFT_MAX: u32 = 3;
+/// How often processes had to leave.
+pub(crate) static LEFT_COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// Everything that a run of trials shares.
 pub(crate) struct Stage {
     pub(crate) emulator: Emulator,
     served: Served,
     start: Timestamp,
     folder: tempfile::TempDir,
+}
+
+/// Where the state files are: in memory if this machine has such a place. The deployers' time runs 25 times as fast as
+/// that of a disk, and what kill -9 can lose is the same in both.
+fn folder() -> std::io::Result<tempfile::TempDir> {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
 /// One service with a state file of its own.
@@ -39,7 +54,7 @@ impl Stage {
         let config = Config { start_ms: start.as_millis(), throttling: false, ..Config::default() };
         let emulator = Emulator::new(config);
         let served = emulator.serve(([127, 0, 0, 1], 0).into(), ServeOptions::speed(FACTOR)).await?;
-        Ok(Self { emulator, served, start, folder: tempfile::tempdir()? })
+        Ok(Self { emulator, served, start, folder: folder()? })
     }
 
     /// A fresh service, steady at `ok-0`.
@@ -102,6 +117,25 @@ impl Scene {
     /// A deployer process, to its end.
     pub(crate) async fn run(&self, words: &[&str], kill_after: Option<u32>) -> Result<Output, BoxError> {
         Ok(self.start(words, kill_after)?.wait_with_output().await?)
+    }
+
+    /// A deployer process to the end of the deploy: if it has to leave, it is resumed, as it says. The lease's window is
+    /// thirty seconds of the deployers' time and little more than one of ours, so a disk that is busy for longer than that
+    /// takes the lease away.
+    pub(crate) async fn run_to_the_end(&self, words: &[&str]) -> Result<Output, BoxError> {
+        self.to_the_end(self.run(words, None).await?).await
+    }
+
+    /// What became of the deploy that this process was about.
+    pub(crate) async fn to_the_end(&self, mut output: Output) -> Result<Output, BoxError> {
+        for _ in 0..LEFT_MAX {
+            if output.status.code() != Some(LEFT) {
+                break;
+            }
+            LEFT_COUNT.fetch_add(1, Ordering::Relaxed);
+            output = self.run(&["resume"], None).await?;
+        }
+        Ok(output)
     }
 }
 
