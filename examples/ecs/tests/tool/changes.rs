@@ -111,9 +111,9 @@ async fn the_wrong_task_screen_names_the_line_and_the_other_target() {
         "              service    prod-website / prod-app    <- you asked for this",
         "              runs       prod-app-task:1    container app   .../shop-app",
         "              the plan   prod-api-task    container app   .../shop-app",
-        "              from       deploy.toml:16  [app.prod-app] ecs.family = \"prod-api-task\"",
+        "              from       deploy.toml:17  [app.prod-app] ecs.family = \"prod-api-task\"",
         "  meant prod-api?   ecs deploy prod-api/production",
-        "  typing mistake?      deploy.toml:16  family = \"prod-app-task\"",
+        "  typing mistake?      deploy.toml:17  family = \"prod-app-task\"",
     ];
     assert!(said.err.starts_with(&(screen.join("\n") + "\n")), "{}", said.err);
     assert!(

@@ -17,7 +17,7 @@ async fn a_plan_tells_all_before_anything_is_changed() {
     assert!(target.ends_with("not pinned yet"), "{target}");
     for part in [
         "  serves     ",
-        "  images     api   sha256:",
+        "  images     api   shop-api:",
         "  commits    ",
         "  1 change   ",
         "  4 bake     1 s",
