@@ -53,7 +53,14 @@ impl File {
         let mut file = Self { broken: !errors.is_empty(), ..Self::default() };
         let syntax = errors.iter().map(|error| {
             let at = error.span().unwrap_or(0..0);
-            Problem::new(&at, format!("no TOML: {}", error.message().replace('\n', ", ")))
+            let problem = Problem::new(&at, format!("no TOML: {}", error.message().replace('\n', ", ")));
+            // The one thing about TOML that a file like this stumbles over.
+            let twice = error.message().contains("duplicate key");
+            problem.label(if twice {
+                "a table is written as a header or as dotted keys, not both"
+            } else {
+                ""
+            })
         });
         let syntax: Vec<Problem> = syntax.collect();
         let mut rest = Vec::new();
@@ -103,7 +110,7 @@ impl File {
                         self.apps.push(app);
                     }
                 }
-                "alerts" => problems.push(layer::not_built(key, &span, "alerts")),
+                "alerts" => problems.push(layer::not_built(key, &span, "telling people how deploys end")),
                 other => problems.push(unknown(other, &span, "", "", TOP, &["alerts"])),
             }
         }
@@ -236,7 +243,7 @@ fn missing_keys(app: &App, missing: &mut Vec<(&'static str, String)>) -> Vec<Pro
 
 fn foreign_is_not_built(layer: &Layer, problems: &mut Vec<Problem>) {
     for (table, span) in &layer.foreign {
-        problems.push(layer::not_built(table, span, "this platform"));
+        problems.push(layer::not_built(table, span, "deploying to this platform"));
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) const LAYER: &[Rule] = &[
     rule("migrations", Takes::NotBuilt("database migrations")),
     rule("after", Takes::NotBuilt("promotion from one environment to the next")),
     rule("strategy", Takes::NotBuilt("canary and weights")),
-    rule("hooks", Takes::NotBuilt("hooks")),
+    rule("hooks", Takes::NotBuilt("commands run once a deploy")),
     rule("build", Takes::NotBuilt("building images")),
     rule("k8s", Takes::NoPlatform),
     rule("vapor", Takes::NoPlatform),
@@ -100,12 +100,12 @@ fn platform(value: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     if PLANNED.contains(&value) {
-        return wrong("not built yet", format!("this build deploys to: {}", PLATFORMS.join(", ")));
+        return wrong("is not built yet", format!("this build deploys to: {}", PLATFORMS.join(", ")));
     }
     let all = PLATFORMS.iter().chain(PLANNED).copied();
     match super::similar(value, all) {
-        Some(meant) => wrong("no such platform", format!("did you mean \"{meant}\"?")),
-        None => wrong("no such platform", format!("this build deploys to: {}", PLATFORMS.join(", "))),
+        Some(meant) => wrong("is no platform", format!("did you mean \"{meant}\"?")),
+        None => wrong("is no platform", format!("this build deploys to: {}", PLATFORMS.join(", "))),
     }
 }
 
@@ -127,7 +127,7 @@ fn account(value: &str) -> Result<(), Wrong> {
     if value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(());
     }
-    wrong("no account of AWS", "an account has twelve digits: \"123456789012\"")
+    wrong("is no account of AWS", "an account has twelve digits: \"123456789012\"")
 }
 
 fn region(value: &str) -> Result<(), Wrong> {
@@ -135,13 +135,13 @@ fn region(value: &str) -> Result<(), Wrong> {
     if value.contains('-') && value.bytes().all(letters) {
         return Ok(());
     }
-    wrong("no region of AWS", "as AWS writes them: \"us-east-1\"")
+    wrong("is no region of AWS", "as AWS writes them: \"us-east-1\"")
 }
 
 fn name(value: &str) -> Result<(), Wrong> {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if value.is_empty() || value.len() > 255 {
-        return wrong("not between 1 and 255 letters long", "write the name as ECS shows it");
+        return wrong("is not between 1 and 255 letters long", "write the name as ECS shows it");
     }
     if value.bytes().all(letters) {
         return Ok(());
@@ -151,7 +151,7 @@ fn name(value: &str) -> Result<(), Wrong> {
     {
         return wrong("names a revision", format!("the family alone: \"{family}\""));
     }
-    wrong("no name of ECS", "letters, digits, - and _ alone")
+    wrong("is no name in ECS", "letters, digits, - and _ alone")
 }
 
 fn arn_or_name(value: &str) -> Result<(), Wrong> {

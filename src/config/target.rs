@@ -11,7 +11,7 @@ use std::{
 use deploy_core::model::TargetName;
 
 use super::{
-    layer::{Layer, Value, bad_value, fill},
+    layer::{Layer, Value, bad_value, fill, not_built},
     problem::{Problem, line_of, position},
 };
 
@@ -146,9 +146,11 @@ impl Making<'_> {
         let get = |key: &str| values.get(key).map(|(value, _)| value.clone());
         let platform = get("platform");
         for (table, span) in &layer.foreign {
-            let on = platform.as_deref().unwrap_or("no platform");
-            let title = format!("keys of {table} in {app}, which is on {on}");
-            problems.push(Problem::new(span, title).label("take them out, or make it another app"));
+            problems.push(match &platform {
+                Some(on) => Problem::new(span, format!("keys of {table} in {app}, which is on {on}"))
+                    .label("take them out, or make it another app"),
+                None => not_built(table, span, "deploying to this platform"),
+            });
         }
         if platform.is_none() {
             missing.push(("platform", name.to_string()));
