@@ -170,6 +170,13 @@ impl Aws {
         self.0.loopback
     }
 
+    /// The endpoint, where it is not AWS's own: variables or the profile name it. What is reached there is another
+    /// thing, even if it has the same name.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.sdk.endpoint_url()
+    }
+
     /// Who the credentials belong to. One STS call, the first time; cached for the life of the connection.
     ///
     /// # Errors
