@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::behaviour::Behaviour;
 use super::cause::{self, Cause};
 use super::core::{Core, Step, Timer};
+use super::ecs_services::launch_fields;
+use super::ecs_tags::launch_tags;
 use super::lifecycle::{self, Launch};
 use super::params::{count, int_at};
 use super::rollout;
@@ -136,6 +138,8 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
         failed_task(core, service, &primary.number, Some(again));
         return;
     }
+    let tags = launch_tags(core, &service.settings, &revision.task_definition, &cluster.name, Some(service));
+    let fields = launch_fields(&service.settings);
     let mut ids = Vec::new();
     for _ in 0..missing {
         ids.push(lifecycle::launch(
@@ -148,8 +152,10 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
                 service: Some(service.name.clone()),
                 group: format!("service:{}", service.name),
                 target: target_check(service),
-                job: false,
-                fields: rollout::task_fields(service),
+                job: None,
+                network: service.settings.get("networkConfiguration"),
+                tags: tags.clone(),
+                fields: fields.clone(),
             },
         ));
     }

@@ -1,0 +1,6 @@
+# boto3 with its own waiters takes services through their lives on the served emulator.
+set -euo pipefail
+source e2e/suites/ecs/clients.sh
+aws_environment
+emulator 10
+python e2e/suites/ecs/boto.py
