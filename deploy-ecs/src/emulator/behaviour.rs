@@ -45,6 +45,8 @@ pub enum Behaviour {
     Unhealthy,
     /// Is healthy at first, and crashes about a minute later.
     Flaky,
+    /// About half of its tasks are well, and the others crash.
+    Half,
     /// Cannot be placed.
     NoCapacity,
     /// Is healthy, and its Spot capacity is taken away about a minute later.
@@ -57,7 +59,7 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// Every behaviour.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::Slow,
         Self::Crash,
@@ -76,6 +78,7 @@ impl Behaviour {
         Self::NoNet,
         Self::Unhealthy,
         Self::Flaky,
+        Self::Half,
         Self::NoCapacity,
         Self::Spot,
         Self::Retired,
@@ -103,6 +106,7 @@ impl Behaviour {
             Self::NoNet => "nonet",
             Self::Unhealthy => "unhealthy",
             Self::Flaky => "flaky",
+            Self::Half => "half",
             Self::NoCapacity => "nocapacity",
             Self::Spot => "spot",
             Self::Retired => "retired",

@@ -72,6 +72,10 @@ pub(super) fn launch(core: &mut Core, cluster: &mut Cluster, spec: Launch<'_>) -
             health: check.map(|_| "UNKNOWN".to_owned()),
         });
     }
+    if behaviour == Behaviour::Half {
+        let odd = id.bytes().next().is_some_and(|digit| digit % 2 == 1);
+        behaviour = if odd { Behaviour::Crash } else { Behaviour::Ok };
+    }
     let task = Task {
         arn: core.config.arn(&format!("task/{}/{id}", cluster.name)),
         cluster: cluster.name.clone(),

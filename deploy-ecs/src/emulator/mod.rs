@@ -8,7 +8,8 @@
 //!
 //! How an image behaves is read from the word that its tag begins with: see [`Behaviour`]. Every repository of the
 //! emulator's account has such tags; other tags of the account do not exist until somebody puts them there; images
-//! of other registries behave as `ok`. A digest keeps the behaviour of its first tag.
+//! of other registries behave as `ok`. A digest keeps the behaviour of its first tag. Such an image is for `amd64`, or
+//! for `arm64` if its tag has that word (`ok-arm64`); its configuration says so.
 //!
 //! A task runs on as long as its image lets it. A one-off task that was given a command ends: see [`Behaviour::Ok`].
 //!

@@ -83,7 +83,7 @@ fn drain(core: &mut Core, cluster: &mut Cluster, service: &mut Service) {
     let mut remaining = false;
     for task in cluster.tasks.values_mut().filter(|t| t.service.as_deref() == Some(&name)) {
         let reason =
-            format!("Scaling activity initiated by ({})", task.started_by.as_deref().unwrap_or_default());
+            format!("Scaling activity initiated by (deployment {})", task.started_by.as_deref().unwrap_or_default());
         lifecycle::stop(core, task, Cause::scheduler(reason));
         remaining |= task.remains();
     }

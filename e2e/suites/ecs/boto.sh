@@ -2,5 +2,6 @@
 set -euo pipefail
 source e2e/suites/ecs/clients.sh
 aws_environment
-emulator 10
+folder=$(mktemp -d)
+emulator 10 "$folder"
 python e2e/suites/ecs/boto.py

@@ -15,7 +15,8 @@ clients() {
         [[ ! -f $folder/complete ]] || exit 0
         rm -rf "$folder"
         python3 -c 'import ensurepip, venv' 2>/dev/null || {
-            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
+            apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
         }
         python3 -m venv "$folder"
         "$folder/bin/pip" install --quiet --disable-pip-version-check \
@@ -34,17 +35,20 @@ aws_environment() {
     export AWS_MAX_ATTEMPTS=2 AWS_RETRY_MODE=standard
 }
 
-# emulator SPEED: serves one on a free port until the shell ends, and exports AWS_ENDPOINT_URL.
+# emulator SPEED FOLDER: serves one on a free port and exports AWS_ENDPOINT_URL. Until the shell ends: then the server
+# and the folder go.
 emulator() {
-    local ready
-    ready=$(mktemp)
-    "$ECS_EMULATOR" --listen 127.0.0.1:0 --speed "$1" >"$ready" &
+    "$ECS_EMULATOR" --listen 127.0.0.1:0 --speed "$1" >"$2/ready" &
     server=$!
-    trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
-    until_ready grep -q '^listening on ' "$ready"
-    AWS_ENDPOINT_URL=$(sed -n 's/^listening on //p' "$ready")
-    rm -f "$ready"
+    trap 'end_server; rm -rf "$folder"' EXIT
+    until_ready grep -q '^listening on ' "$2/ready"
+    AWS_ENDPOINT_URL=$(sed -n 's/^listening on //p' "$2/ready")
     export AWS_ENDPOINT_URL
+}
+
+end_server() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
 }
 
 # until_ready COMMAND...: at most 30 s.

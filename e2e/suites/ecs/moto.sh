@@ -8,7 +8,7 @@ with socket.socket() as free:
     print(free.getsockname()[1])')
 moto_server -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
 server=$!
-trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
+trap end_server EXIT
 export AWS_ENDPOINT_URL=http://127.0.0.1:$port
 until_ready python -c "import urllib.request; urllib.request.urlopen('$AWS_ENDPOINT_URL/moto-api/').read()" 2>/dev/null
 
@@ -16,10 +16,13 @@ aws ecs create-cluster --cluster-name web >/dev/null
 aws ecr create-repository --repository-name shop >/dev/null
 registry=$(aws ecr describe-repositories --repository-names shop --query 'repositories[0].repositoryUri' --output text)
 for tag in one two; do
-    manifest="{\"schemaVersion\":2,\"mediaType\":\"application/vnd.docker.distribution.manifest.v2+json\",\"config\":{\"mediaType\":\"application/vnd.docker.container.image.v1+json\",\"size\":2,\"digest\":\"sha256:$(printf %s "$tag" | sha256sum | cut -d ' ' -f 1)\"},\"layers\":[]}"
+    digest=$(printf %s "$tag" | sha256sum | cut -d ' ' -f 1)
+    manifest='{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": [],
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": "sha256:'$digest'"}}'
     aws ecr put-image --repository-name shop --image-tag "$tag" --image-manifest "$manifest" >/dev/null
 done
-aws ecs register-task-definition --family shop --cpu 256 --memory 512 --tags key=team,value=shop --container-definitions \
-    "[{\"name\":\"app\",\"image\":\"$registry:one\",\"memory\":128,\"environment\":[{\"name\":\"MODE\",\"value\":\"live\"}]}]" >/dev/null
+container='{"name": "app", "image": "'$registry':one", "memory": 128, "environment": [{"name": "MODE", "value": "live"}]}'
+aws ecs register-task-definition --family shop --cpu 256 --memory 512 --tags key=team,value=shop \
+    --container-definitions "[$container]" >/dev/null
 aws ecs create-service --cluster web --service-name shop --task-definition shop:1 --desired-count 2 >/dev/null
 "$MOTO_CLIENT" web shop app "$registry:two"
