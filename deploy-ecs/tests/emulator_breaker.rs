@@ -68,6 +68,8 @@ fn a_rollback_that_fails_is_said_to_have_failed() {
     let ended = account.service_deployment();
     assert_eq!(ended["status"], "ROLLBACK_FAILED");
     assert!(ended["finishedAt"].as_f64() > ended["rollback"]["startedAt"].as_f64(), "{ended}");
+    // Those that had been started before.
+    account.pass(10_000);
     let before = account.ok("ListTasks", json!({"cluster": "prod", "desiredStatus": "STOPPED"}));
     account.pass(120_000);
     let after = account.ok("ListTasks", json!({"cluster": "prod", "desiredStatus": "STOPPED"}));
@@ -105,5 +107,26 @@ fn a_healthy_task_begins_the_count_anew_unless_it_must_not() {
         account.ok("UpdateService", update);
         account.pass(300_000);
         assert_eq!(account.service_deployment()["status"], expected, "reset: {reset}");
+    }
+}
+
+#[test]
+fn a_failed_deployment_can_be_seen_as_long_as_it_is_told() {
+    for (tag, listed_ms) in [("nopull", 10_000), ("crash", 10_000), ("nopull", 0)] {
+        let mut account =
+            Account::with_service(|seed| seed.setting("deploymentConfiguration", breaker(true, &json!({}))));
+        account.0.config_mut().timings.failed_listed_ms = listed_ms;
+        let ours = account.update(tag);
+        account.until(60, |s| deployment(s, &ours)["rolloutState"] == "FAILED");
+        for (after_ms, expected) in [(9_000, listed_ms > 0), (2_000, false)] {
+            account.pass(after_ms);
+            let now = account.service();
+            assert_eq!(
+                deployment(&now, &ours)["status"] == "ACTIVE",
+                expected,
+                "{tag}, {listed_ms} ms: {now}"
+            );
+        }
+        assert_eq!(account.service_deployment()["status"], "ROLLBACK_SUCCESSFUL");
     }
 }

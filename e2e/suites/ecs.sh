@@ -1,47 +1,43 @@
-# ECS: deployer processes against the emulator, killed at every point and resumed; clients that others wrote against
-# the served emulator; and our client against moto. By hand:
+# ECS, in four parts: deployer processes against the served emulator, killed at every point and resumed (kills); the aws
+# CLI (cli) and boto3 (boto) against the served emulator; our client against moto (moto). By hand:
 #   cargo run -p e2e --bin kills -- --quick
-#   e2e/suites/ecs.sh quick clients      only the clients
+#   bash e2e/suites/ecs.sh quick clients      all but kills
 set -euo pipefail
 source e2e/lib.sh
 source e2e/suites/ecs/clients.sh
-mode=$1
+mode=$1 parts=${2:-all}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-all_passed=0 all_failed=0
 
-# sum NAME STATUS: adds the result that a part has written to its log.
+# path NAME: a binary of ours.
+path() {
+    bin "$1" "$mode" || { echo "$1 cannot be built" >&2; return 1; }
+}
+
+# sum NAME STATUS: shows what a part wrote to its log, and adds up its result.
 sum() {
-    local last
-    cat "$logs/$1"
+    local last said
     last=$(tail -n 1 "$logs/$1")
+    grep -v '^RESULT ' "$logs/$1" || true
     if [[ $last =~ ^RESULT\ passed=([0-9]+)\ failed=([0-9]+)$ ]]; then
-        all_passed=$((all_passed + BASH_REMATCH[1])) all_failed=$((all_failed + BASH_REMATCH[2]))
-        if (($2 != 0 && BASH_REMATCH[2] == 0)); then all_failed=$((all_failed + 1)); fi
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+        said=${last#RESULT }
+        if (($2 != 0 && BASH_REMATCH[2] == 0)); then failed=$((failed + 1)) said+=", but it ended with status $2"; fi
     else
-        echo "$1 ended with status $2 and without a result"
-        all_failed=$((all_failed + 1))
+        failed=$((failed + 1)) said="it ended with status $2 and without a result"
     fi
+    echo "-- $1, $SECONDS s after the start: $said"
 }
 
-# part NAME COMMAND...: runs it to its end.
-part() {
-    local name=$1 status=0
-    shift
-    "$@" >"$logs/$name" 2>&1 || status=$?
-    echo "-- $name: $SECONDS s since the start"
-    sum "$name" "$status"
-}
-
-if [[ ${2:-all} == all ]]; then
+if [[ $parts == all ]]; then
+    kills=$(path kills)
     status=0
-    kills=$(bin kills "$mode") || status=$?
-    ((status == 0)) || { echo "kills does not compile"; exit 1; }
-    part kills "$kills" "--$mode"
+    "$kills" "--$mode" >"$logs/kills" 2>&1 || status=$?
+    sum kills "$status"
 fi
 
-ECS_EMULATOR=$(bin ecs-emulator "$mode")
-MOTO_CLIENT=$(bin moto "$mode")
+ECS_EMULATOR=$(path ecs-emulator)
+MOTO_CLIENT=$(path moto)
 export ECS_EMULATOR MOTO_CLIENT
 if folder=$(clients); then
     export PATH="$folder/bin:$PATH"
@@ -54,12 +50,10 @@ if folder=$(clients); then
     for at in "${!names[@]}"; do
         status=0
         wait "${pids[$at]}" || status=$?
-        echo "-- ${names[$at]}: $SECONDS s since the start"
         sum "${names[$at]}" "$status"
     done
-elif ((all_failed == 0)); then
-    echo "MISSING the aws CLI, boto3 and moto: they cannot be installed here"
+elif ((failed == 0)); then
+    echo "MISSING the aws CLI, boto3 and moto, which cannot be installed here"
     exit 0
 fi
-echo "RESULT passed=$all_passed failed=$all_failed"
-((all_failed == 0 && all_passed > 0))
+result

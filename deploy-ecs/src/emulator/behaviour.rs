@@ -161,6 +161,9 @@ pub struct Timings {
     pub place_again_ms: i64,
     /// The longest back-off.
     pub backoff_max_ms: i64,
+    /// How long a failed deployment stays in its service's list, if its tasks are gone earlier. ECS has it there until
+    /// the last one is drained, which takes longer than the short waits of [`Timings::quick`].
+    pub failed_listed_ms: i64,
     /// How long a one-off task with a command runs.
     pub job_ms: i64,
     /// How long a stopped task can be described.
@@ -189,9 +192,15 @@ impl Timings {
             backoff_first_ms: 1_000,
             place_again_ms: 1_000,
             backoff_max_ms: 60_000,
+            failed_listed_ms: 0,
             job_ms: 5_000,
             keep_stopped_ms: 3_600_000,
         }
+    }
+
+    /// As quick, for clients that look every few seconds: what fails can be seen for a while.
+    pub fn served() -> Self {
+        Self { failed_listed_ms: 10_000, ..Self::quick() }
     }
 
     /// About what Fargate behind a load balancer with AWS's defaults takes.

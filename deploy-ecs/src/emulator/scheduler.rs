@@ -70,20 +70,33 @@ pub(super) fn reconcile(core: &mut Core, cluster: &mut Cluster, service: &mut Se
     rollout::begin(core, service);
     launch_missing(core, cluster, service);
     retire(core, cluster, service);
+    unlist(core, cluster, service);
+    settle(core, cluster, service);
+}
+
+/// Takes the deployments out of the list that are over.
+fn unlist(core: &mut Core, cluster: &Cluster, service: &mut Service) {
+    let (now, listed_ms) = (core.now, core.config.timings.failed_listed_ms);
+    let left = |d: &Deployment| d.updated_at.saturating_add(listed_ms).saturating_sub(now);
+    let lingers = |d: &Deployment| d.state == Rollout::Failed && left(d) > 0;
     let kept: Vec<Deployment> = std::mem::take(&mut service.deployments)
         .into_iter()
-        .filter(|d| d.primary || of(cluster, service).any(|t| t.remains() && belongs(t, d)))
+        .filter(|d| d.primary || lingers(d) || of(cluster, service).any(|t| t.remains() && belongs(t, d)))
         .collect();
     service.deployments = kept;
-    settle(core, cluster, service);
+    if let Some(after) = service.deployments.iter().filter(|d| !d.primary && lingers(d)).map(left).min() {
+        wake(core, service, after);
+    }
 }
 
 fn drain(core: &mut Core, cluster: &mut Cluster, service: &mut Service) {
     let name = service.name.clone();
     let mut remaining = false;
     for task in cluster.tasks.values_mut().filter(|t| t.service.as_deref() == Some(&name)) {
-        let reason =
-            format!("Scaling activity initiated by (deployment {})", task.started_by.as_deref().unwrap_or_default());
+        let reason = format!(
+            "Scaling activity initiated by (deployment {})",
+            task.started_by.as_deref().unwrap_or_default()
+        );
         lifecycle::stop(core, task, Cause::scheduler(reason));
         remaining |= task.remains();
     }

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::behaviour::Timings;
 use super::config::Config;
 use super::handle::Emulator;
 use super::wire::{WireAnswer, WireRequest};
@@ -83,7 +84,8 @@ pub async fn listen(options: ListenOptions) -> io::Result<Served> {
         return invalid("a region has letters, digits and hyphens");
     }
     let start_ms = SystemClock.now().as_millis();
-    let emulator = Emulator::new(Config { account, region, start_ms, ..Config::default() });
+    let timings = Timings::served();
+    let emulator = Emulator::new(Config { account, region, start_ms, timings, ..Config::default() });
     emulator.serve(addr, ServeOptions { speed }).await
 }
 

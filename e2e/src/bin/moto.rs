@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut tally = Tally::default();
-    if let Err(error) = deploy(&mut tally, cluster, service, container, image).await {
+    if let Err(error) = Box::pin(deploy(&mut tally, cluster, service, container, image)).await {
         tally.failed += 1;
         println!("FAILED to go on: {error:#}");
     }

@@ -196,7 +196,15 @@ def life_of_a_service(first):
 
     third = register("crash-1")
     ours = ecs.update_service(cluster="web", service="shop", taskDefinition=third)["service"]["deployments"][0]["id"]
-    until("the breaker trips", lambda: service()["deployments"][0]["id"] == good["id"])
+    seen = []
+
+    def failed_and_back():
+        now = service()["deployments"]
+        seen[:] = [(one["id"], one["status"]) for one in now if one["rolloutState"] == "FAILED"]
+        return bool(seen) and now[0]["id"] == good["id"]
+
+    until("the breaker trips", failed_and_back)
+    check("failed, and no longer primary", [(ours, "ACTIVE")], seen)
     stopped = ecs.list_tasks(cluster="web", serviceName="shop", desiredStatus="STOPPED")["taskArns"]
     crashed = [one for one in ecs.describe_tasks(cluster="web", tasks=stopped)["tasks"] if one["startedBy"] == ours]
     check("crashed", {("EssentialContainerExited", 1)},
