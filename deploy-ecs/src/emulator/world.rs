@@ -13,7 +13,7 @@ use super::ledger::{self, Caller, Change};
 use super::params::Params;
 use super::state::Cluster;
 use super::wire::Call;
-use super::{ecs, ecs_services, scheduler};
+use super::{ecs, ecs_services, scheduler, shapes};
 
 /// A service of AWS that the emulator plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -167,13 +167,14 @@ impl World {
         let params = Params::new(body)?;
         match api {
             Api::Ecs => {
+                shapes::check(action, params.all())?;
                 let before = ecs::runs(self, action, params);
                 let answer = ecs::call(self, action, params)?;
                 ledger::called(&mut self.core, action, before.as_deref(), &answer);
                 Ok(answer)
             }
             Api::Ecr => self.core.registry.call(&self.core.config, self.core.now, action, params),
-            Api::Logs => self.core.logs.call(&self.core.config, action, params),
+            Api::Logs => self.core.logs.call(&self.core.config, self.core.now, action, params),
             Api::Sts if action == "GetCallerIdentity" => {
                 let config = &self.core.config;
                 Ok(json!({
@@ -192,6 +193,11 @@ impl World {
     /// The digest under a tag, if there is such an image.
     pub fn image_digest(&mut self, repository: &str, tag: &str) -> Option<String> {
         self.core.registry.by_tag(self.core.now, repository, tag).map(|(digest, _)| digest)
+    }
+
+    /// What is behind a download URL of the registry: an image's configuration, as JSON.
+    pub(super) fn layer(&self, digest: &str) -> Option<String> {
+        self.core.registry.config_blob(None, digest).map(str::to_owned)
     }
 
     /// How the containers of a task definition behave, given as `family:revision` or ARN.
