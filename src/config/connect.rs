@@ -154,7 +154,7 @@ impl Config {
         let ecs = match known {
             Some(ecs) => ecs,
             None => {
-                let clock = Arc::new(deploy_core::clock::SystemClock);
+                let clock = deploy_core::clock::SystemClock::shared();
                 let made = deploy_ecs::Ecs::load(&place.ecs_config(), clock).await?;
                 connections().ecs.entry(key).or_insert(made).clone()
             }
@@ -174,6 +174,7 @@ impl super::EcsPlace {
             cluster: Some(self.cluster.clone()),
             service: Some(self.service.clone()),
             family: self.family.clone(),
+            singleton: self.singleton,
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Value {
     /// Text with placeholders, and what it must be once they are filled in.
     Text(String, Check),
     Time(Duration),
+    Flag(bool),
     /// Removed by `false`.
     Gone,
 }
@@ -164,6 +165,11 @@ impl Reader<'_> {
                     _ => DURATION.to_owned(),
                 };
                 self.wrong(path, &at, &format!("takes a duration, not {}", kind(other)), &help);
+            }
+            (Takes::Flag, DeValue::Boolean(flag)) => self.put(path, Value::Flag(*flag), at),
+            (Takes::Flag, other) => {
+                let text = format!("takes true or false, not {}", kind(other));
+                self.wrong(path, &at, &text, "write true or false, without quotation marks");
             }
             (Takes::Keys(_) | Takes::Named(_), other) => {
                 let text = format!("takes a table, not {}", kind(other));

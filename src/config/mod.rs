@@ -27,6 +27,7 @@
 //! | `ecs.region`, `ecs.profile` | else as the AWS CLI finds them |
 //! | `ecs.cluster`, `ecs.service` | where it is |
 //! | `ecs.family` | the task definition family that the service runs |
+//! | `ecs.singleton` | `true`: two tasks must never run at the same time |
 //! | `ecs.watch` | how long the tasks may take to be replaced |
 //!
 //! Paths are relative to the file. `{app}` and `{env}` stand for the target's names.

@@ -14,6 +14,8 @@ pub(super) enum Takes {
     Text(Check),
     /// A duration.
     Time,
+    /// `true` or `false`.
+    Flag,
     /// A table with these keys.
     Keys(&'static [Rule]),
     /// A table with keys of the file's own, all of which take text; `false` removes one.
@@ -72,7 +74,7 @@ const ECS: &[Rule] = &[
     rule("service", Takes::Text(name)),
     rule("family", Takes::Text(name)),
     rule("watch", Takes::Time),
-    rule("singleton", Takes::NotBuilt("services of which two tasks must never overlap")),
+    rule("singleton", Takes::Flag),
     rule("container", Takes::NotBuilt("choosing a container elsewhere than by images.CONTAINER")),
 ];
 

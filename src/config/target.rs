@@ -1,7 +1,7 @@
 //! A target as the file describes it, after the layers are merged.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Range,
     path::{Path, PathBuf},
@@ -63,6 +63,8 @@ pub struct EcsPlace {
     pub family: Option<String>,
     /// How long the tasks may take to be replaced.
     pub watch: Option<Duration>,
+    /// Two tasks of the service must never run at the same time.
+    pub singleton: bool,
 }
 
 /// A target as the file describes it.
@@ -117,12 +119,19 @@ impl Making<'_> {
         let name = TargetName::new(app, env).ok()?;
         let mut values = BTreeMap::new();
         let mut times = BTreeMap::new();
+        let mut flags = BTreeSet::new();
         for (key, at) in &layer.values {
             let value = match &at.value {
                 Value::Gone => continue,
                 Value::Time(time) => {
                     times.insert(key.as_str(), *time);
                     self.text.get(at.span.clone()).unwrap_or_default().to_owned()
+                }
+                Value::Flag(flag) => {
+                    if *flag {
+                        flags.insert(key.as_str());
+                    }
+                    flag.to_string()
                 }
                 Value::Text(text, check) => {
                     let filled = fill(text, app, env);
@@ -169,6 +178,7 @@ impl Making<'_> {
             service: get("ecs.service")?,
             family: get("ecs.family"),
             watch: times.get("ecs.watch").copied(),
+            singleton: flags.contains("ecs.singleton"),
         });
         Some(TargetConfig {
             repo: get("repo").map(|repo| super::folder(self.path).join(repo)),

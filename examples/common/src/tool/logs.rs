@@ -6,6 +6,7 @@ use deploy_kit::{
     Error, ErrorKind, Result, Target,
     config::TargetConfig,
     event::{Event, EventKind, PhaseName},
+    platform::Logs,
     observers::{JsonLines, Observer, PlainLines},
     report::scrub_lines,
     state::journal::{Entry, Fact},
@@ -15,8 +16,6 @@ use super::{grammar::Logging, session::Session};
 
 /// The most lines of one instance.
 const LINES: usize = 10_000;
-/// Words by which a line calls itself an error.
-const WORDS: [&str; 4] = ["error", "panic", "exception", "fatal"];
 
 pub(super) async fn logs(session: &Session<'_>, given: &Logging) -> Result<u8> {
     let config = session.one(given.target.as_deref())?;
@@ -35,6 +34,11 @@ pub(super) async fn logs(session: &Session<'_>, given: &Logging) -> Result<u8> {
         },
     };
     let entries = target.journal(&deploy).await?;
+    if given.errors
+        && let (Some(logs), Some(first)) = (target.logs(), entries.first())
+    {
+        return errors(session, config, &*logs, first, &entries).await;
+    }
     if session.json {
         let lines = JsonLines::new(io::stdout());
         replay(config, &entries, &lines);
@@ -45,9 +49,25 @@ pub(super) async fn logs(session: &Session<'_>, given: &Logging) -> Result<u8> {
     }
     for (instance, kept) in instances {
         let lines = lines(&target, &instance, kept).await;
-        for line in lines.iter().filter(|line| !given.errors || is_error(line)) {
+        for line in &lines {
             say(session, config, &entries, &instance, line);
         }
+    }
+    Ok(0)
+}
+
+/// What all instances wrote since the deploy began that looks like an error.
+async fn errors(
+    session: &Session<'_>,
+    config: &TargetConfig,
+    logs: &dyn Logs,
+    first: &Entry,
+    entries: &[Entry],
+) -> Result<u8> {
+    for line in scrub_lines(&logs.errors(first.at, LINES).await?) {
+        let (at, rest) = line.split_once("  ").unwrap_or(("", &line));
+        let (source, text) = rest.split_once("  ").unwrap_or(("", rest));
+        say(session, config, entries, source, &format!("{at}  {text}"));
     }
     Ok(0)
 }
@@ -80,11 +100,6 @@ async fn lines(target: &Target, instance: &str, kept: Vec<String>) -> Vec<String
             scrub_lines(&kept)
         }
     }
-}
-
-fn is_error(line: &str) -> bool {
-    let line = line.to_lowercase();
-    WORDS.iter().any(|word| line.contains(word))
 }
 
 fn say(session: &Session<'_>, config: &TargetConfig, entries: &[Entry], instance: &str, line: &str) {
