@@ -93,8 +93,9 @@ pub struct Ask {
 /// The machine's answer to an [`Ask`].
 #[derive(Debug)]
 pub enum Answer {
-    /// Send it, once.
-    Grant(Grant),
+    /// Send it, once, before [`Clock::elapsed`] shows this. It is a moment and no duration: who is paused before it hears of
+    /// its permit must not begin to count then.
+    Grant(Grant, Duration),
     /// It was sent earlier; this is what it returned.
     Recorded(Value),
     /// Do not send it.

@@ -98,6 +98,8 @@ pub(crate) struct Driver {
     first_look: bool,
     sealed_once: bool,
     finished: Option<Box<Outcome>>,
+    /// Until when the lease is ours, on the clock's `elapsed`.
+    window_until: Duration,
     leaving: bool,
     start: (Timestamp, Duration),
     acknowledge: Vec<(String, oneshot::Sender<bool>)>,
@@ -130,6 +132,7 @@ impl Driver {
             first_look: true,
             sealed_once: false,
             finished: None,
+            window_until: Duration::ZERO,
             leaving: false,
             start,
             acknowledge: Vec::new(),
@@ -198,7 +201,7 @@ impl Driver {
             Action::Grant { ask, grant } => {
                 let intent = grant.intent;
                 let undelivered = match self.asks.remove(&ask) {
-                    Some(answer) => answer.send(Answer::Grant(grant)).is_err(),
+                    Some(answer) => answer.send(Answer::Grant(grant, self.window_until)).is_err(),
                     None => true,
                 };
                 if undelivered {
@@ -259,6 +262,7 @@ impl Driver {
     fn keeper_told(&mut self, told: KeeperAction) -> Option<Ending> {
         match told {
             KeeperAction::Durable { token, window_until } => {
+                self.window_until = Duration::from_millis(window_until);
                 let now = crate::model::millis(self.set.clock.elapsed());
                 let window_ms = window_until.saturating_sub(now);
                 self.inputs.push_back(Input::Durable { token, window_ms });
@@ -283,6 +287,7 @@ impl Driver {
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
             KeeperAction::StoreLost { window_until } => {
+                self.window_until = Duration::from_millis(window_until);
                 let now = crate::model::millis(self.set.clock.elapsed());
                 let window_ms = window_until.saturating_sub(now);
                 self.inputs.push_back(Input::StoreLost { window_ms });

@@ -6,9 +6,10 @@ use deploy_core::{
     Deployer, Target,
     clock::{Clock, SeededRandom, TokioClock},
     memory::{Fault, MemoryPlace, Shape, World},
-    model::{Release, Timestamp},
+    model::{Ended, Outcome, Release, RolledBackBy, Timestamp},
     state::{
         head::Holder,
+        journal::{Fact, StepState},
         process::{Alive, Liveness},
         stores::{
             faulty::{self, FaultyStore},
@@ -70,4 +71,41 @@ async fn an_unanswered_registration_is_sent_again() {
     let rollout = target.deploy(release("ok-1")).start().await.unwrap();
     assert!(rollout.outcome().await.unwrap().is_success());
     assert!(requests() < 200, "{}", requests());
+}
+
+/// Deploys, and confirms at the gate as a person would.
+async fn deploy_and_confirm(clock: &TokioClock, target: &Target, tag: &str) -> (String, Outcome) {
+    let rollout = target.deploy(release(tag)).start().await.unwrap();
+    let confirming = async {
+        loop {
+            clock.sleep(Duration::from_secs(8)).await;
+            let _ = rollout.promote().await;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = rollout.outcome() => outcome.unwrap(),
+        () = confirming => unreachable!("it has no end"),
+    };
+    (rollout.id().to_string(), outcome)
+}
+
+/// Back to what is known good, where something else was the base: a run that was accepted is not declared yet, and is
+/// waited for, not confirmed again and again in no time.
+#[tokio::test(start_paused = true)]
+async fn a_way_back_past_the_base_is_confirmed_once() {
+    let (clock, world, _store, target) = setup(Shape::Terraform);
+    let (_, good) = deploy_and_confirm(&clock, &target, "ok-1").await;
+    assert!(good.is_success(), "{good:?}");
+    world.foreign_write("branch", "ok-9").expect("somebody else's revision");
+    clock.sleep(Duration::from_secs(20)).await;
+    assert!(world.confirm_outside("ann"));
+    clock.sleep(Duration::from_secs(60)).await;
+    let (id, outcome) = deploy_and_confirm(&clock, &target, "nopull-1").await;
+    assert_eq!(outcome.ended, Ended::RolledBack { by: RolledBackBy::Us }, "{outcome:?}");
+    let journal = target.journal(&id).await.unwrap();
+    let begun = journal.iter().filter(|entry| {
+        matches!(&entry.fact, Fact::Step { step, state: StepState::Began, .. } if step.as_str() == "back-workspace")
+    });
+    let begun = begun.count();
+    assert!((1..=4).contains(&begun), "begun {begun} times");
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::{
     model::{Fence, Plan, RolloutId, StepId},
     platform::Platform,
 };
+
+/// How long a permit lasts here.
+const WINDOW_MS: u64 = 30_000;
 
 /// What running one step did.
 #[derive(Debug)]
@@ -69,13 +73,16 @@ pub async fn run_step(
                     FromStep::Ask(ask, answer) => {
                         let reply = match recorded.get(&ask.key) {
                             Some(value) => Answer::Recorded(value.clone()),
-                            None => Answer::Grant(Grant {
-                                intent: asked.len() as u64 + 1,
-                                fence,
-                                signed_at: signing.now(),
-                                window_ms: 30_000,
-                                attempt_ms: 10_000,
-                            }),
+                            None => {
+                                let grant = Grant {
+                                    intent: asked.len() as u64 + 1,
+                                    fence,
+                                    signed_at: signing.now(),
+                                    window_ms: WINDOW_MS,
+                                    attempt_ms: 10_000,
+                                };
+                                Answer::Grant(grant, signing.elapsed() + Duration::from_millis(WINDOW_MS))
+                            }
                         };
                         asked.push(ask);
                         let _ = answer.send(reply);

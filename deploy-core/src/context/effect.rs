@@ -114,15 +114,13 @@ impl<'a> Effect<'a> {
         let gone = || Error::new(ErrorKind::Interrupted, "the driver of this step is gone; nothing was sent");
         let (answer, answered) = oneshot::channel();
         inner.to_driver.send(FromStep::Ask(ask, answer)).map_err(|_| gone())?;
-        let grant = match answered.await.map_err(|_| gone())? {
-            Answer::Grant(grant) => grant,
+        let (grant, send_by) = match answered.await.map_err(|_| gone())? {
+            Answer::Grant(grant, send_by) => (grant, send_by),
             Answer::Recorded(value) => return from_journal(value),
             Answer::Deny(error) => return Err(error),
         };
-        let granted = inner.clock.elapsed();
         let intent = grant.intent;
         let attempt = Duration::from_millis(grant.attempt_ms);
-        let send_by = granted + Duration::from_millis(grant.window_ms);
         let permit = Permit {
             grant,
             rollout: inner.rollout.clone(),

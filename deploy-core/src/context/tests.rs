@@ -3,8 +3,9 @@
 use super::*;
 use crate::{clock::TokioClock, context::LocalSecrets, error::EffectState};
 
-/// An effect under a permit of this window, whose process is paused for so long between the permit and the sending.
-async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
+/// An effect under a permit of this window, whose process is paused for so long between the granting of the permit and the
+/// step's hearing of it, and between that and the sending.
+async fn send_after(window_ms: u64, deaf_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp::from_millis(1_800_000_000_000)));
     let (to_driver, mut from_step) = mpsc::unbounded_channel();
     let cx = StepContext::new(StepSetting {
@@ -20,6 +21,7 @@ async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
         interrupted: Arc::default(),
         check_clock: true,
     });
+    let granted_by = Arc::clone(&clock);
     let granting = tokio::spawn(async move {
         while let Some(said) = from_step.recv().await {
             if let FromStep::Ask(_, answer) = said {
@@ -30,7 +32,9 @@ async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
                     window_ms,
                     attempt_ms: 60_000,
                 };
-                let _ = answer.send(Answer::Grant(grant));
+                let send_by = granted_by.elapsed() + Duration::from_millis(window_ms);
+                granted_by.sleep(Duration::from_millis(deaf_ms)).await;
+                let _ = answer.send(Answer::Grant(grant, send_by));
             }
         }
     });
@@ -54,12 +58,14 @@ async fn send_after(window_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_nothing_is_sent_under_an_old_permit() {
-    let (result, sent) = send_after(30_000, 29_999).await;
+    let (result, sent) = send_after(30_000, 0, 29_999).await;
     assert!(result.is_ok() && sent);
-    for (window, pause) in [(30_000, 30_000), (30_000, 31_000), (0, 0)] {
-        let (result, sent) = send_after(window, pause).await;
+    for (window, deaf, pause) in
+        [(30_000, 0, 30_000), (30_000, 0, 31_000), (30_000, 121_000, 0), (30_000, 20_000, 10_000), (0, 0, 0)]
+    {
+        let (result, sent) = send_after(window, deaf, pause).await;
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::LeaseLost, EffectState::NotApplied));
-        assert!(!sent, "a window of {window} ms and a pause of {pause} ms");
+        assert!(!sent, "a window of {window} ms, and pauses of {deaf} and {pause} ms");
     }
 }

@@ -13,6 +13,8 @@ use crate::{
 
 /// How often going back takes "no, never" for an answer before it gives up.
 const REFUSALS: u32 = 3;
+/// The least time between the end of an undo and its next beginning.
+const UNDO_AGAIN_MS: u64 = 1_000;
 /// How long a look may take to be had after everything of ours is closed.
 const LAST_LOOK_MS: u64 = 300_000;
 
@@ -91,12 +93,17 @@ impl Machine {
         if !self.is_its_turn(&undo) {
             return;
         }
-        if self.old_known(&component) && ours {
+        if self.undone_a_moment_ago(&component) {
+            return;
+        }
+        if self.old_known(&component) {
             // What passes a gate is accepted long before it is declared.
             let at_work = self.plan.capabilities.gates && seen.motion == Motion::Progressing;
             if self.lately_answered(&component) || at_work {
                 return; // Readers may not see our own write yet: look again.
             }
+        }
+        if self.old_known(&component) && ours {
             if !self.may_be_our_late_call(&component) {
                 return self
                     .give_way(format!("{component} was set to the new revision again, and not by us"));
@@ -142,6 +149,12 @@ impl Machine {
         })
     }
 
+    /// The undo has just said that it is done: it does not get better by being run again at once.
+    fn undone_a_moment_ago(&self, component: &Component) -> bool {
+        let ended = self.live.undone_at.get(component);
+        ended.is_some_and(|at| self.live.now < at.plus_ms(UNDO_AGAIN_MS))
+    }
+
     /// N4: a forward call may have landed late, once per intent: one that is open, or one whose bound has passed
     /// since the last look.
     fn may_be_our_late_call(&self, component: &Component) -> bool {
@@ -165,6 +178,9 @@ impl Machine {
                     super::StepNote { output: Some(output), ..Default::default() },
                 );
                 self.live.refusals = 0;
+                if let Some(step) = self.plan.step(id) {
+                    self.live.undone_at.insert(step.component.clone(), self.live.now);
+                }
             }
             Err(error) => {
                 if !error.again && error.effect == "not_applied" {

@@ -96,6 +96,8 @@ pub(super) struct Live {
     /// Components whose forward call was closed by time or on sight, and which nobody has seen at the old value since:
     /// it may have landed right before.
     pub(super) unlooked: BTreeSet<Component>,
+    /// When the undo of a component last said that it is done.
+    pub(super) undone_at: BTreeMap<Component, Timestamp>,
     pub(super) refusals: u32,
     pub(super) settles: u32,
     pub(super) blind: Option<ErrorRecord>,

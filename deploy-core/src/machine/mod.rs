@@ -90,6 +90,7 @@ impl Machine {
             closed_at: Timestamp::default(),
             old_seen: BTreeSet::new(),
             unlooked: BTreeSet::new(),
+            undone_at: BTreeMap::new(),
             refusals: 0,
             settles: 0,
             blind: None,

@@ -33,11 +33,6 @@ impl SimPlatform for EcsSim {
         &["service", "breaker"]
     }
 
-    fn never(&self) -> &'static [&'static str] {
-        // ECS compares nothing, so a takeover has nothing to seal with.
-        &["crash seal-before", "crash seal-after"]
-    }
-
     fn world(&self, setting: &WorldSetting, _: Arc<dyn Clock>) -> Arc<dyn SimWorld> {
         let config = Config { start_ms: EPOCH_MS, ..Config::default() };
         let breaker = setting.shape == "breaker";

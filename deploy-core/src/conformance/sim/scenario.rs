@@ -202,6 +202,11 @@ impl Scenario {
             }
         }
         deeds.sort_by_key(|deed| deed.at);
+        // Settling is rare where little is unanswered: who waits for it gets something to settle.
+        let settles = slots
+            .iter()
+            .flat_map(|slot| slot.traps.iter().chain(&slot.again))
+            .any(|trap| matches!(trap.point, Point::During { what: "settle", .. }));
         let outages = (0..random.below(3)).map(|_| {
             let from = random.below(chaos_ms.min(200_000));
             let lasts = one(random, &[3_000, 8_000, 20_000, 40_000, 90_000]);
@@ -222,7 +227,7 @@ impl Scenario {
             deeds,
             outages,
             store_permille: one(random, &[0, 0, 10, 40, 100]),
-            platform_permille: one(random, &[0, 0, 20, 60, 150]),
+            platform_permille: one(random, &[0, 0, 20, 60, 150]).max(if settles { 300 } else { 0 }),
             chaos_ms,
             sweeper_host: random.below(hosts),
             sweeper_aborts: random.chance(20),

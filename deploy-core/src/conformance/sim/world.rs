@@ -59,11 +59,6 @@ pub trait SimPlatform: fmt::Debug + Send + Sync {
     /// The shapes that its worlds come in; at least one.
     fn shapes(&self) -> &'static [&'static str];
 
-    /// What no world of it can ever meet, of what has to happen at least once.
-    fn never(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     /// A fresh world. The clock is the platform's own, and starts at `epoch` of [`super::EPOCH_MS`].
     fn world(&self, setting: &WorldSetting, clock: Arc<dyn Clock>) -> Arc<dyn SimWorld>;
 }
