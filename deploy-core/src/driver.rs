@@ -259,12 +259,16 @@ impl Driver {
         }
     }
 
+    /// Keeps until when the lease is ours; returns how many milliseconds that are from now.
+    fn holds_until(&mut self, window_until: u64) -> u64 {
+        self.window_until = Duration::from_millis(window_until);
+        window_until.saturating_sub(crate::model::millis(self.set.clock.elapsed()))
+    }
+
     fn keeper_told(&mut self, told: KeeperAction) -> Option<Ending> {
         match told {
             KeeperAction::Durable { token, window_until } => {
-                self.window_until = Duration::from_millis(window_until);
-                let now = crate::model::millis(self.set.clock.elapsed());
-                let window_ms = window_until.saturating_sub(now);
+                let window_ms = self.holds_until(window_until);
                 self.inputs.push_back(Input::Durable { token, window_ms });
             }
             KeeperAction::Written(count) => {
@@ -287,9 +291,7 @@ impl Driver {
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
             KeeperAction::StoreLost { window_until } => {
-                self.window_until = Duration::from_millis(window_until);
-                let now = crate::model::millis(self.set.clock.elapsed());
-                let window_ms = window_until.saturating_sub(now);
+                let window_ms = self.holds_until(window_until);
                 self.inputs.push_back(Input::StoreLost { window_ms });
             }
             KeeperAction::StoreBack => self.inputs.push_back(Input::StoreBack),

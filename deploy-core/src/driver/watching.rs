@@ -45,7 +45,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn scope(&self, look: &Look, outputs: &Outputs) -> Result<Scope> {
+    fn scope(&self, look: &Look, outputs: &Outputs) -> Result<Scope> {
         let plan = &self.set.plan;
         match look {
             Look::Toward(step) => self.set.place.scope(plan, step, outputs),
