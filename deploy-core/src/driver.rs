@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use litemap::LiteMap;
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -87,7 +88,7 @@ pub(crate) struct Driver {
     from_watch: mpsc::UnboundedReceiver<Input>,
     watch_sender: mpsc::UnboundedSender<Input>,
     inputs: VecDeque<Input>,
-    asks: BTreeMap<u64, oneshot::Sender<Answer>>,
+    asks: LiteMap<u64, oneshot::Sender<Answer>>,
     next_ask: u64,
     interrupted: Arc<AtomicBool>,
     wake: Option<Timestamp>,
@@ -103,7 +104,7 @@ pub(crate) struct Driver {
     leaving: bool,
     start: (Timestamp, Duration),
     acknowledge: Vec<(String, oneshot::Sender<bool>)>,
-    stages: BTreeMap<Component, Scope>,
+    stages: LiteMap<Component, Scope>,
 }
 
 impl Driver {
@@ -122,7 +123,7 @@ impl Driver {
             from_watch,
             watch_sender,
             inputs: VecDeque::new(),
-            asks: BTreeMap::new(),
+            asks: LiteMap::new(),
             next_ask: 0,
             interrupted: Arc::new(AtomicBool::new(false)),
             wake: None,
@@ -136,7 +137,7 @@ impl Driver {
             leaving: false,
             start,
             acknowledge: Vec::new(),
-            stages: BTreeMap::new(),
+            stages: LiteMap::new(),
         }
     }
 

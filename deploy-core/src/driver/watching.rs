@@ -1,11 +1,8 @@
 //! Watching: each component is looked at in turn, as often as the platform advises.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use litemap::{Entry, LiteMap};
 use tokio::sync::mpsc;
 
 use super::Driver;
@@ -75,7 +72,7 @@ async fn observe_again_and_again(
     say: mpsc::UnboundedSender<Input>,
 ) {
     let mut failures = 0_u32;
-    let mut lines = BTreeMap::new();
+    let mut lines = LiteMap::new();
     loop {
         let look = tokio::select! {
             biased;
@@ -112,12 +109,12 @@ async fn observe_again_and_again(
 async fn add_log_lines(
     place: &dyn Platform,
     clock: &dyn Clock,
-    known: &mut BTreeMap<FaultClass, Vec<String>>,
+    known: &mut LiteMap<FaultClass, Vec<String>>,
     seen: &mut Observation,
 ) {
     for signal in &mut seen.signals {
         let Some(first) = signal.instances.first().filter(|_| signal.log.is_empty()) else { continue };
-        if let btree_map::Entry::Vacant(unread) = known.entry(signal.class) {
+        if let Entry::Vacant(unread) = known.entry(signal.class) {
             let Some(logs) = place.logs() else { return };
             let mut tail = tokio::select! {
                 biased;

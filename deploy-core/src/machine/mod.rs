@@ -31,10 +31,9 @@ mod rules;
 mod state;
 mod undone;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
+
+use litemap::LiteMap;
 
 pub use io::{Action, EffectEnd, Input, Inspected, Look, Verdict};
 use live::{Activity, AfterInspect, Live, Seen, StepNote, Unchanged};
@@ -74,23 +73,23 @@ impl Machine {
             activity: Activity::Asleep,
             fence: Fence(0),
             token: 0,
-            granting: BTreeMap::new(),
+            granting: LiteMap::new(),
             watch: 0,
             looks: Vec::new(),
-            seen: BTreeMap::new(),
-            last_seen: BTreeMap::new(),
-            goal: BTreeMap::new(),
-            inherited: BTreeMap::new(),
+            seen: LiteMap::new(),
+            last_seen: LiteMap::new(),
+            goal: LiteMap::new(),
+            inherited: LiteMap::new(),
             undone_until: None,
             unchanged: None,
             maybe_undone: false,
-            deadlines: BTreeMap::new(),
+            deadlines: LiteMap::new(),
             bake_until: None,
             back_until: None,
             closed_at: Timestamp::default(),
             old_seen: BTreeSet::new(),
             unlooked: BTreeSet::new(),
-            undone_at: BTreeMap::new(),
+            undone_at: LiteMap::new(),
             refusals: 0,
             settles: 0,
             blind: None,

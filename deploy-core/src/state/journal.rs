@@ -229,7 +229,7 @@ pub enum DriverHow {
 
 /// What an entry states. The `type` words are those of the JSON lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fact {
     /// The deploy began: plan and standing undo are durable.

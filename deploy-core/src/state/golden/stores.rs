@@ -158,9 +158,10 @@ async fn replay(records: &Records, claim: &Claim, head: &Head) -> String {
 }
 
 fn line(entry: &Entry, machine: &Machine) -> String {
-    let fact = serde_json::to_value(&entry.fact).unwrap();
-    let word = |field: &str| fact.get(field).and_then(|word| word.as_str()).unwrap_or_default().to_owned();
-    let words = [word("type"), word("step"), word("state"), word("decision")].join(" ");
+    let entry_json = serde_json::to_value(entry).unwrap();
+    let (fact, content) = super::fact(&entry_json);
+    let word = |field: &str| content.get(field).and_then(|word| word.as_str()).unwrap_or_default();
+    let words = [fact, word("step"), word("state"), word("decision")].join(" ");
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{} {words} -> {}", entry.seq, machine.durable_words())
 }
