@@ -34,10 +34,11 @@ use crate::{
     source::Source,
     state::{
         head::{Head, Pin},
-        journal::{CommandRecord, DriverHow, Entry, ErrorRecord},
+        journal::{CommandRecord, Entry, ErrorRecord},
         keeper::KeeperAction,
         session::ToKeeper,
     },
+    task,
 };
 
 /// What a driver needs.
@@ -99,6 +100,8 @@ pub(crate) struct Driver {
     first_look: bool,
     sealed_once: bool,
     finished: Option<Box<Outcome>>,
+    /// Why this process leaves, where it is not asked to.
+    left_because: Option<Error>,
     /// Until when the lease is ours, on the clock's `elapsed`.
     window_until: Duration,
     leaving: bool,
@@ -133,6 +136,7 @@ impl Driver {
             first_look: true,
             sealed_once: false,
             finished: None,
+            left_because: None,
             window_until: Duration::ZERO,
             leaving: false,
             start,
@@ -216,7 +220,7 @@ impl Driver {
             Action::Deny { ask, error } => self.answer(ask, Answer::Deny(error.to_error())),
             Action::Settle(intent) => {
                 let (place, cx) = (Arc::clone(&self.set.place), self.context(&StepId::from("settle"), 1));
-                self.children.spawn(async move {
+                task::spawn_on(&mut self.children, async move {
                     let found = place.settle(&intent, &cx).await.map_err(|error| ErrorRecord::from(&error));
                     Child::Settled { intent: intent.id, found }
                 });
@@ -225,7 +229,7 @@ impl Driver {
                 let (place, cx) = (Arc::clone(&self.set.place), self.context(&StepId::from("seal"), 1));
                 let (versions, plan) = (self.set.versions.clone(), Arc::clone(&self.set.plan));
                 let again = std::mem::replace(&mut self.sealed_once, true);
-                self.children.spawn(async move {
+                task::spawn_on(&mut self.children, async move {
                     let sealing = async {
                         // A version has moved meanwhile, maybe by a barrier of our own whose answer was lost. What is
                         // read now is older than the head that holds the barrier's intent, as it has to be.
@@ -299,14 +303,13 @@ impl Driver {
             KeeperAction::Released | KeeperAction::Lost => {
                 return Some(match self.finished.take() {
                     Some(outcome) => Ending::Ended(outcome),
-                    None => Ending::Left(
+                    None => Ending::Left(self.left_because.take().unwrap_or_else(|| {
                         Error::new(ErrorKind::Interrupted, "this process left; the deploy has not ended")
-                            .next("resume"),
-                    ),
+                            .next("resume")
+                    })),
                 });
             }
             KeeperAction::ReleaseRefused => {
-                tracing::error!("the claim cannot be given back: an intent is open");
                 return Some(Ending::Left(Error::new(ErrorKind::Unexpected, "an intent is open at the end")));
             }
             KeeperAction::Taken { .. }
@@ -321,15 +324,4 @@ impl Driver {
         }
         None
     }
-}
-
-/// How a lease that was taken is told to the machine.
-pub(crate) fn begun(
-    fence: crate::model::Fence,
-    owner: String,
-    previous: Option<String>,
-    how: DriverHow,
-    quiet_ms: u64,
-) -> Input {
-    Input::Begun { fence, owner, previous, how, quiet_ms }
 }

@@ -33,7 +33,7 @@ pub enum Settled {
 
 /// Versions of the objects concerned, read *before* the head is taken over: what the barrier writes are
 /// conditional on. Opaque to the core.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Versions(pub Value);
 

@@ -14,6 +14,7 @@ use crate::{
     model::{FaultClass, Observation, Revision, Scope},
     platform::Platform,
     state::journal::ErrorRecord,
+    task,
 };
 
 /// How many log lines of an instance are kept as evidence, how long each, and how long reading them may take.
@@ -38,7 +39,7 @@ impl Driver {
             self.stages.insert(scope.component().clone(), scope.clone());
             let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
             let say = self.watch_sender.clone();
-            self.watching.spawn(observe_again_and_again(place, clock, watch, scope, say));
+            task::spawn_on(&mut self.watching, observe_again_and_again(place, clock, watch, scope, say));
         }
     }
 

@@ -140,8 +140,8 @@ impl Machine {
             self.close_what_is_too_late();
         }
         match input {
-            Input::Begun { fence, owner, previous, how, quiet_ms } => {
-                self.begun(fence, owner, previous, how, quiet_ms)
+            Input::Begun { fence, owner, previous, how, reason, quiet_ms } => {
+                self.begun(Fact::Driver { owner, previous, fence, how, reason }, fence, how, quiet_ms);
             }
             Input::Asked(ask) => self.asked(ask),
             Input::Durable { token, window_ms } => self.durable(token, window_ms),
@@ -308,14 +308,7 @@ impl Machine {
         }
     }
 
-    fn begun(
-        &mut self,
-        fence: Fence,
-        owner: String,
-        previous: Option<String>,
-        how: DriverHow,
-        quiet_ms: u64,
-    ) {
+    fn begun(&mut self, driver: Fact, fence: Fence, how: DriverHow, quiet_ms: u64) {
         if self.live.activity != Activity::Asleep {
             return;
         }
@@ -332,7 +325,7 @@ impl Machine {
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
         self.live.unlooked = self.state.closed_by_time();
         self.fear_an_undo(how, quiet_ms);
-        self.note(Fact::Driver { owner, previous, fence, how });
+        self.note(driver);
         if how == DriverHow::Began {
             self.live.activity = Activity::Free;
         } else {

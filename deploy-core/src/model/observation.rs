@@ -9,7 +9,7 @@ use super::{Component, Fingerprint, GateId, Revision, StepId, Timestamp};
 use crate::report::{scrub_line, scrub_lines};
 
 /// What a look is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The component is being moved to this revision.
@@ -60,7 +60,7 @@ impl Scope {
 pub struct Actor(pub String);
 
 /// Where a component is on its way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Motion {
@@ -175,7 +175,7 @@ pub enum Blame {
 }
 
 /// Whether trying again can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Permanence {
@@ -217,7 +217,7 @@ impl Instance {
 }
 
 /// One kind of trouble seen, with the instances that show it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Signal {
     /// What it is.
@@ -260,7 +260,7 @@ impl Signal {
 }
 
 /// One look at one component.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Observation {
     /// When the look began: the state is at least as new as this unless the platform serves stale reads,

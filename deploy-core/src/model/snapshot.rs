@@ -203,7 +203,7 @@ impl Capabilities {
 }
 
 /// What runs now. Two snapshots of an untouched place are equal but for `at` and `counts`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// When it was taken.

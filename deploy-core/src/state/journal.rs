@@ -376,6 +376,9 @@ pub enum Fact {
         fence: Fence,
         /// How it came about.
         how: DriverHow,
+        /// Why, where a person broke the lease.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Something worth telling that decides nothing.
     Notice {

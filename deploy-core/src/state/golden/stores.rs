@@ -230,7 +230,7 @@ async fn what_was_left_is_sealed_before_anything_else() {
         let (plan, rollout) = (Arc::clone(&plan), rollout.clone());
         let mut machine = Machine::recover(plan, rollout, Timing::default(), &journal).unwrap();
         let (owner, previous) = ("next".to_owned(), Some("ci-7".to_owned()));
-        let begun = Input::Begun { fence: Fence(3), owner, previous, how, quiet_ms: 1_000 };
+        let begun = Input::Begun { fence: Fence(3), owner, previous, how, reason: None, quiet_ms: 1_000 };
         let now = journal.last().unwrap().at.plus_ms(60_000);
         let out = machine.handle(now, begun);
         let acts = |action: &Action| !matches!(action, Action::Append { .. } | Action::WakeAt(_));
