@@ -38,9 +38,7 @@ struct Account {
 }
 
 fn account(timings: Timings) -> Account {
-    let mut config = Config::default();
-    config.timings = timings;
-    let emulator = Emulator::new(config);
+    let emulator = Emulator::new(Config { timings, ..Config::default() });
     let clock = Arc::new(TokioClock::starting_at(Timestamp::from_millis(START_MS)));
     let ecs = Ecs::emulated(&emulator, clock.clone()).expect("a connection");
     Account { emulator, clock, ecs }
@@ -127,10 +125,10 @@ async fn ten_at_once() -> (f64, f64) {
     let calls = account.emulator.calls();
     let updated = calls.iter().filter(|call| call.action == "UpdateService").map(|call| call.at_ms).max();
     let updated = updated.expect("updates");
-    let until = (last * 1_000.0) as i64;
-    let watching =
-        calls.iter().filter(|call| call.at_ms > updated && call.at_ms <= until && call.action != "ListServiceDeployments");
-    let minutes = (until - updated) as f64 / 60_000.0;
+    let watching = calls.iter().filter(|call| {
+        call.at_ms > updated && call.at_ms as f64 <= last * 1_000.0 && call.action != "ListServiceDeployments"
+    });
+    let minutes = (last - updated as f64 / 1_000.0) / 60.0;
     (watching.count() as f64 / minutes * 5.0, latest)
 }
 
@@ -141,8 +139,12 @@ async fn bad(tag: &str) -> (f64, u64) {
     account.service("api");
     let rollout = account.start("api", tag).await;
     let decided = when(&rollout, gone_back).await.expect("a decision");
-    let listed = account.ask("ListTasks", &json!({"cluster": "prod-website", "serviceName": "api", "desiredStatus": "STOPPED"}));
-    let tasks = account.ask("DescribeTasks", &json!({"cluster": "prod-website", "tasks": listed["taskArns"]}));
+    let listed = account.ask(
+        "ListTasks",
+        &json!({"cluster": "prod-website", "serviceName": "api", "desiredStatus": "STOPPED"}),
+    );
+    let tasks =
+        account.ask("DescribeTasks", &json!({"cluster": "prod-website", "tasks": listed["taskArns"]}));
     let mut stopped: Vec<f64> = tasks["tasks"]
         .as_array()
         .into_iter()
@@ -165,7 +167,8 @@ async fn sdk_waiter() -> (f64, u64) {
     account.service("api");
     let image = account.emulator.image("shop-api", "ok-2");
     let container = json!({"name": "api", "image": image});
-    account.ask("RegisterTaskDefinition", &json!({"family": "api-task", "containerDefinitions": [container]}));
+    account
+        .ask("RegisterTaskDefinition", &json!({"family": "api-task", "containerDefinitions": [container]}));
     account.ask(
         "UpdateService",
         &json!({"cluster": "prod-website", "service": "api", "taskDefinition": "api-task:2"}),
@@ -195,17 +198,27 @@ async fn cli_waiter() -> Result<(f64, u64), String> {
         command.output()
     };
     let new = emulator.image("shop-api", "ok-2");
-    call(&emulator, "RegisterTaskDefinition", &json!({"family": "api-task", "containerDefinitions": [{"name": "api", "image": new}]}));
-    call(&emulator, "UpdateService", &json!({"cluster": "prod-website", "service": "api", "taskDefinition": "api-task:2"}));
+    call(
+        &emulator,
+        "RegisterTaskDefinition",
+        &json!({"family": "api-task", "containerDefinitions": [{"name": "api", "image": new}]}),
+    );
+    call(
+        &emulator,
+        "UpdateService",
+        &json!({"cluster": "prod-website", "service": "api", "taskDefinition": "api-task:2"}),
+    );
     emulator.reset_calls();
-    let waited = aws(&["ecs", "wait", "services-stable", "--cluster", "prod-website", "--services", "api"]).await;
+    let waited =
+        aws(&["ecs", "wait", "services-stable", "--cluster", "prod-website", "--services", "api"]).await;
     let waited = waited.map_err(|error| error.to_string())?;
     if !waited.status.success() {
         return Err(String::from_utf8_lossy(&waited.stderr).into_owned());
     }
     let told = emulator.now_ms() as f64 / 1_000.0;
     let calls = emulator.counts().of("DescribeServices");
-    let listed = call(&emulator, "ListServiceDeployments", &json!({"cluster": "prod-website", "service": "api"}));
+    let listed =
+        call(&emulator, "ListServiceDeployments", &json!({"cluster": "prod-website", "service": "api"}));
     let finished = listed["serviceDeployments"][0]["finishedAt"].as_f64().expect("a time");
     Ok((told - finished, calls))
 }
@@ -221,13 +234,30 @@ fn main() {
         "660",
         Some(reads / 660.0),
     );
-    row("  the SDK's waiter, ten times, same rollout", &format!("{reads:.0}"), &format!("{sdk_reads:.0}"), Some(reads / sdk_reads));
-    row("success is told late by, worst of ten (SDK waiter)", &format!("{late:.1} s"), &format!("{sdk_late:.1} s"), Some(late / sdk_late));
-    for (tag, peer) in [("nopull", "2-5 min"), ("badcmd", "2-5 min"), ("crash", "3-6 min"), ("oom", "3-6 min")] {
+    row(
+        "  the SDK's waiter, ten times, same rollout",
+        &format!("{reads:.0}"),
+        &format!("{sdk_reads:.0}"),
+        Some(reads / sdk_reads),
+    );
+    row(
+        "success is told late by, worst of ten (SDK waiter)",
+        &format!("{late:.1} s"),
+        &format!("{sdk_late:.1} s"),
+        Some(late / sdk_late),
+    );
+    for (tag, peer) in
+        [("nopull", "2-5 min"), ("badcmd", "2-5 min"), ("crash", "3-6 min"), ("oom", "3-6 min")]
+    {
         let (after, calls) = runtime().block_on(bad(tag));
         let measure = format!("{tag}: decided after the last stopped task that it took (breaker)");
         row(&measure, &format!("{after:.1} s"), peer, None);
-        row("  mutating calls of going back (ecspresso 4 calls)", &calls.to_string(), "4", Some(calls as f64 / 4.0));
+        row(
+            "  mutating calls of going back (ecspresso 4 calls)",
+            &calls.to_string(),
+            "4",
+            Some(calls as f64 / 4.0),
+        );
     }
     let real = tokio::runtime::Runtime::new().expect("a runtime");
     match real.block_on(cli_waiter()) {

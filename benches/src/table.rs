@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 /// Prints the names of the columns.
 pub fn heading() {
@@ -30,18 +30,17 @@ pub fn micros(time: Duration) -> String {
 /// The CPU time of this thread.
 #[must_use]
 pub fn cpu() -> Duration {
-    read(ClockId::ThreadCPUTime)
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// Time that passes, on a clock that does not jump.
 #[must_use]
 pub fn wall() -> Duration {
-    read(ClockId::Monotonic)
+    read(ClockId::CLOCK_MONOTONIC)
 }
 
 fn read(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
 /// The value below which so many of a hundred lie.

@@ -55,8 +55,9 @@ impl Clock for SystemClock {
 
 #[cfg(target_os = "linux")]
 fn boot_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    use nix::time::{ClockId, clock_gettime};
+    // It fails for clocks that do not exist; Linux has had this one since 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
 #[cfg(not(target_os = "linux"))]

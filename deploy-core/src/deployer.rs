@@ -91,7 +91,7 @@ impl Deployer {
     /// Other timing of lease and requests.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the inequality of [`Timing::check`] does not hold.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the inequality of [`Timing::check`] does not hold.
     pub fn timing(self, timing: Timing) -> Result<Self> {
         timing.check()?;
         Ok(self.with(|shared| shared.timing = timing))
@@ -134,7 +134,7 @@ impl Deployer {
     /// The names of all targets that the store knows. One list and one read a target.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] if it cannot be read.
+    /// [`Store`](crate::ErrorKind::Store) if it cannot be read.
     pub async fn targets(&self) -> Result<Vec<TargetName>> {
         let records = Records::new(Arc::clone(&self.0.store), self.0.namespace.clone());
         Ok(records.targets().await?.into_iter().map(|record| record.target).collect())

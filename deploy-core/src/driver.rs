@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use litemap::LiteMap;
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -33,10 +34,11 @@ use crate::{
     source::Source,
     state::{
         head::{Head, Pin},
-        journal::{CommandRecord, DriverHow, Entry, ErrorRecord},
+        journal::{CommandRecord, Entry, ErrorRecord},
         keeper::KeeperAction,
         session::ToKeeper,
     },
+    task,
 };
 
 /// What a driver needs.
@@ -87,7 +89,7 @@ pub(crate) struct Driver {
     from_watch: mpsc::UnboundedReceiver<Input>,
     watch_sender: mpsc::UnboundedSender<Input>,
     inputs: VecDeque<Input>,
-    asks: BTreeMap<u64, oneshot::Sender<Answer>>,
+    asks: LiteMap<u64, oneshot::Sender<Answer>>,
     next_ask: u64,
     interrupted: Arc<AtomicBool>,
     wake: Option<Timestamp>,
@@ -98,12 +100,14 @@ pub(crate) struct Driver {
     first_look: bool,
     sealed_once: bool,
     finished: Option<Box<Outcome>>,
+    /// Why this process leaves, where it is not asked to.
+    left_because: Option<Error>,
     /// Until when the lease is ours, on the clock's `elapsed`.
     window_until: Duration,
     leaving: bool,
     start: (Timestamp, Duration),
     acknowledge: Vec<(String, oneshot::Sender<bool>)>,
-    stages: BTreeMap<Component, Scope>,
+    stages: LiteMap<Component, Scope>,
 }
 
 impl Driver {
@@ -122,7 +126,7 @@ impl Driver {
             from_watch,
             watch_sender,
             inputs: VecDeque::new(),
-            asks: BTreeMap::new(),
+            asks: LiteMap::new(),
             next_ask: 0,
             interrupted: Arc::new(AtomicBool::new(false)),
             wake: None,
@@ -132,11 +136,12 @@ impl Driver {
             first_look: true,
             sealed_once: false,
             finished: None,
+            left_because: None,
             window_until: Duration::ZERO,
             leaving: false,
             start,
             acknowledge: Vec::new(),
-            stages: BTreeMap::new(),
+            stages: LiteMap::new(),
         }
     }
 
@@ -215,7 +220,7 @@ impl Driver {
             Action::Deny { ask, error } => self.answer(ask, Answer::Deny(error.to_error())),
             Action::Settle(intent) => {
                 let (place, cx) = (Arc::clone(&self.set.place), self.context(&StepId::from("settle"), 1));
-                self.children.spawn(async move {
+                task::spawn_on(&mut self.children, async move {
                     let found = place.settle(&intent, &cx).await.map_err(|error| ErrorRecord::from(&error));
                     Child::Settled { intent: intent.id, found }
                 });
@@ -224,7 +229,7 @@ impl Driver {
                 let (place, cx) = (Arc::clone(&self.set.place), self.context(&StepId::from("seal"), 1));
                 let (versions, plan) = (self.set.versions.clone(), Arc::clone(&self.set.plan));
                 let again = std::mem::replace(&mut self.sealed_once, true);
-                self.children.spawn(async move {
+                task::spawn_on(&mut self.children, async move {
                     let sealing = async {
                         // A version has moved meanwhile, maybe by a barrier of our own whose answer was lost. What is
                         // read now is older than the head that holds the barrier's intent, as it has to be.
@@ -259,12 +264,16 @@ impl Driver {
         }
     }
 
+    /// Keeps until when the lease is ours; returns how many milliseconds that are from now.
+    fn holds_until(&mut self, window_until: u64) -> u64 {
+        self.window_until = Duration::from_millis(window_until);
+        window_until.saturating_sub(crate::model::millis(self.set.clock.elapsed()))
+    }
+
     fn keeper_told(&mut self, told: KeeperAction) -> Option<Ending> {
         match told {
             KeeperAction::Durable { token, window_until } => {
-                self.window_until = Duration::from_millis(window_until);
-                let now = crate::model::millis(self.set.clock.elapsed());
-                let window_ms = window_until.saturating_sub(now);
+                let window_ms = self.holds_until(window_until);
                 self.inputs.push_back(Input::Durable { token, window_ms });
             }
             KeeperAction::Written(count) => {
@@ -287,23 +296,20 @@ impl Driver {
                 return Some(Ending::Left(Error::new(ErrorKind::LeaseLost, text).next("resume")));
             }
             KeeperAction::StoreLost { window_until } => {
-                self.window_until = Duration::from_millis(window_until);
-                let now = crate::model::millis(self.set.clock.elapsed());
-                let window_ms = window_until.saturating_sub(now);
+                let window_ms = self.holds_until(window_until);
                 self.inputs.push_back(Input::StoreLost { window_ms });
             }
             KeeperAction::StoreBack => self.inputs.push_back(Input::StoreBack),
             KeeperAction::Released | KeeperAction::Lost => {
                 return Some(match self.finished.take() {
                     Some(outcome) => Ending::Ended(outcome),
-                    None => Ending::Left(
+                    None => Ending::Left(self.left_because.take().unwrap_or_else(|| {
                         Error::new(ErrorKind::Interrupted, "this process left; the deploy has not ended")
-                            .next("resume"),
-                    ),
+                            .next("resume")
+                    })),
                 });
             }
             KeeperAction::ReleaseRefused => {
-                tracing::error!("the claim cannot be given back: an intent is open");
                 return Some(Ending::Left(Error::new(ErrorKind::Unexpected, "an intent is open at the end")));
             }
             KeeperAction::Taken { .. }
@@ -318,15 +324,4 @@ impl Driver {
         }
         None
     }
-}
-
-/// How a lease that was taken is told to the machine.
-pub(crate) fn begun(
-    fence: crate::model::Fence,
-    owner: String,
-    previous: Option<String>,
-    how: DriverHow,
-    quiet_ms: u64,
-) -> Input {
-    Input::Begun { fence, owner, previous, how, quiet_ms }
 }

@@ -1,6 +1,6 @@
 //! Events: projected from the journal (gapless per deploy), plus live ones that are never stored.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 pub const EVENT_VERSION: u32 = 1;
 
 /// What a deploy is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PhaseName {

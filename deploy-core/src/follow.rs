@@ -11,6 +11,7 @@ use crate::{
     rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{head::Head, journal::Fact, process::Alive},
     target::Target,
+    task,
 };
 
 impl Target {
@@ -28,7 +29,7 @@ impl Target {
         let follower = Follower { target: self.clone(), home, id: id.clone(), log: log.clone() };
         let telling = Telling::start(&log, &self.observers);
         let clock = Arc::clone(&self.deployer.0.clock);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let ended = follower.run(head).await;
             telling.end(&*clock, Duration::from_secs(2)).await;
             let _ = tell.send(Some(Arc::new(ended)));

@@ -1,8 +1,7 @@
 //! Hashes: plain ones for what may be compared by anyone, keyed ones for what must not be guessed.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac_sha256::{HMAC, Hash};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::model::Fingerprint;
 
@@ -29,7 +28,7 @@ pub fn of(value: &impl Serialize) -> String {
 /// SHA-256 of bytes, in hex.
 #[must_use]
 pub fn bytes(data: &[u8]) -> String {
-    hex(&Sha256::digest(data))
+    hex(&Hash::hash(data))
 }
 
 /// The first 16 hex digits of [`of`]: enough to tell declared states apart.
@@ -60,9 +59,7 @@ impl StoreKey {
     /// HMAC-SHA-256 of a value's JSON, the first 16 hex digits.
     #[must_use]
     pub fn of(&self, value: &impl Serialize) -> String {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
-        mac.update(&canonical(value));
-        let mut text = hex(&mac.finalize().into_bytes());
+        let mut text = hex(&HMAC::mac(canonical(value), &self.0));
         text.truncate(16);
         text
     }

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    driver::{Driver, DriverSetting, ToDriver, begun},
+    driver::{Driver, DriverSetting, ToDriver},
     error::{Error, ErrorKind, Result},
-    machine::Machine,
+    machine::{Input, Machine},
     model::{Claim, Fence, Plan, RolloutId, Snapshot},
     rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{
@@ -20,6 +20,7 @@ use crate::{
         session::{Session, ToKeeper},
     },
     target::Target,
+    task,
 };
 
 /// What became of the wish for a lease.
@@ -50,6 +51,8 @@ pub(crate) struct Held {
     pub(crate) fence: Fence,
     pub(crate) previous: Option<String>,
     pub(crate) how: DriverHow,
+    /// Why, where a person breaks the lease.
+    pub(crate) reason: Option<String>,
     pub(crate) head: Box<Head>,
     pub(crate) keeper: mpsc::UnboundedSender<ToKeeper>,
     pub(crate) from_keeper: mpsc::UnboundedReceiver<KeeperAction>,
@@ -78,7 +81,7 @@ impl Target {
         };
         let (to_keeper, from_driver) = mpsc::unbounded_channel();
         let (to_driver, mut from_keeper) = mpsc::unbounded_channel();
-        let task = tokio::spawn(session.run(keeper, from_driver, to_driver));
+        let task = task::spawn(session.run(keeper, from_driver, to_driver));
         if how == Taking::ByForce {
             let _ = to_keeper.send(ToKeeper::Break);
         }
@@ -86,8 +89,17 @@ impl Target {
             match from_keeper.recv().await {
                 Some(KeeperAction::Taken { fence, previous, how, head }) => {
                     let previous = previous.as_ref().map(owner_words);
-                    let held =
-                        Held { fence, previous, how, head, keeper: to_keeper, from_keeper, task, owner };
+                    let held = Held {
+                        fence,
+                        previous,
+                        how,
+                        reason: None,
+                        head,
+                        keeper: to_keeper,
+                        from_keeper,
+                        task,
+                        owner,
+                    };
                     return Ok(Lease::Held(Box::new(held)));
                 }
                 Some(KeeperAction::Busy(head)) => return Ok(Lease::Busy(head)),
@@ -212,14 +224,21 @@ impl Target {
         };
         let (to_driver, from_handle) = mpsc::unbounded_channel::<ToDriver>();
         let (tell, ending) = watch::channel(None);
-        let begun = begun(held.fence, held.owner, held.previous, held.how, quiet_ms);
+        let begun = Input::Begun {
+            fence: held.fence,
+            owner: held.owner,
+            previous: held.previous,
+            how: held.how,
+            reason: held.reason,
+            quiet_ms,
+        };
         let driver = Driver::new(setting, machine, held.keeper);
         let others: Vec<Claim> = plan.claims[1..].to_vec();
         let (target, events, rollout) = (self.clone(), log.clone(), id.clone());
         let telling = Telling::start(&log, &self.observers);
         let clock = Arc::clone(&shared.clock);
         let keeper = KeeperTask(held.task);
-        let running = tokio::spawn(async move {
+        let running = task::spawn(async move {
             let _keeper = keeper;
             let ended = driver.run(begun, held.from_keeper, from_handle).await;
             if matches!(ended, Ending::Ended(_)) {

@@ -27,6 +27,7 @@ mod rollout;
 pub mod source;
 pub mod state;
 mod target;
+mod task;
 
 pub use deployer::Deployer;
 pub use error::{BoxError, EffectState, Error, ErrorKind, Result, Retry};

@@ -33,8 +33,7 @@ pub enum Settled {
 
 /// Versions of the objects concerned, read *before* the head is taken over: what the barrier writes are
 /// conditional on. Opaque to the core.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Versions(pub Value);
 
 /// Where log lines of instances come from.

@@ -16,6 +16,7 @@ use crate::{
     observers::Observer,
     state::journal::{CommandKind, CommandRecord},
     target::Target,
+    task,
 };
 
 /// How a driver's run ended.
@@ -119,7 +120,7 @@ impl Telling {
     pub(crate) fn start(log: &EventLog, observers: &[Arc<dyn Observer>]) -> Self {
         let tell = |observer: &Arc<dyn Observer>| {
             let (mut events, observer) = (Events::new(log.clone()), Arc::clone(observer));
-            tokio::spawn(async move {
+            task::spawn(async move {
                 while let Some(event) = events.next().await {
                     observer.see(&event);
                 }

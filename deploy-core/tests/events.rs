@@ -136,7 +136,13 @@ fn facts() -> Vec<(PhaseName, Fact)> {
         ),
         (
             Guard,
-            Fact::Driver { owner: "ci-7".into(), previous: None, fence: Fence(7), how: DriverHow::Began },
+            Fact::Driver {
+                owner: "ci-7".into(),
+                previous: None,
+                fence: Fence(7),
+                how: DriverHow::Began,
+                reason: None,
+            },
         ),
         (Guard, Fact::Guard(GuardFinding::pass("identity"))),
         (Guard, Fact::Guard(overridden)),

@@ -9,7 +9,7 @@ use deploy_core::{
     model::{Ended, Outcome, Release, RolledBackBy, Timestamp},
     state::{
         head::Holder,
-        journal::{Fact, StepState},
+        journal::{DriverHow, Fact, StepState},
         process::{Alive, Liveness},
         stores::{
             faulty::{self, FaultyStore},
@@ -108,4 +108,44 @@ async fn a_way_back_past_the_base_is_confirmed_once() {
     });
     let begun = begun.count();
     assert!((1..=4).contains(&begun), "begun {begun} times");
+}
+
+/// A person may break a lease; why is written down, without what must not be.
+#[tokio::test(start_paused = true)]
+async fn a_broken_lease_is_written_down_with_its_reason() {
+    let (clock, world, store, target) = setup(Shape::Kubernetes);
+    let rollout = target.deploy(release("ok-1")).start().await.unwrap();
+    clock.sleep(Duration::from_secs(3)).await;
+    let other = Deployer::new(store).clock(clock.clone()).random(SeededRandom::new(2)).liveness(AllAreHere);
+    let other = other.target("shop", "production", MemoryPlace::new(world)).bake(Duration::from_secs(30));
+    let reason = "its machine is gone, password=hunter2";
+    let broken = other.break_lease(reason).await.unwrap().expect("it is unfinished");
+    assert!(broken.outcome().await.unwrap().is_success());
+    let journal = other.journal(&rollout.id().to_string()).await.unwrap();
+    let reasons: Vec<_> = journal
+        .iter()
+        .filter_map(|entry| match &entry.fact {
+            Fact::Driver { how: DriverHow::Broken, reason, .. } => reason.clone(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons.len(), 1, "{journal:?}");
+    assert!(reasons[0].starts_with("its machine is gone") && !reasons[0].contains("hunter2"), "{reasons:?}");
+}
+
+/// A backend with a defect: the driver says what happened and leaves, and whoever comes next goes on.
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_panics_ends_the_driver_and_not_the_deploy() {
+    let (_clock, world, _store, target) = setup(Shape::Kubernetes);
+    world.faults(|call| {
+        assert_ne!(call.what, "set", "index out of bounds");
+        Fault::None
+    });
+    let rollout = target.deploy(release("ok-1")).start().await.unwrap();
+    let error = rollout.outcome().await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("panicked") && text.contains("index out of bounds"), "{text}");
+    world.faults(|_| Fault::None);
+    let resumed = target.resume().await.unwrap().expect("it has not ended");
+    assert!(resumed.outcome().await.unwrap().is_success());
 }

@@ -20,9 +20,8 @@ use serde_json::json;
 
 /// A rollout that takes about five minutes: Fargate's times, behind a load balancer that drains for three.
 fn five_minutes() -> Config {
-    let mut config = Config::default();
-    config.timings = Timings { drain_ms: 190_000, ..Timings::fargate() };
-    config
+    let timings = Timings { drain_ms: 190_000, ..Timings::fargate() };
+    Config { timings, ..Config::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What runs beside the driver: steps, looks at the place.
 
 use std::{
+    any::Any,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -12,7 +13,9 @@ use crate::{
     guards::{self, GuardContext},
     machine::{EffectEnd, Input, Inspected},
     model::StepId,
+    report::scrub_line,
     state::journal::ErrorRecord,
+    task,
 };
 
 impl Driver {
@@ -21,7 +24,7 @@ impl Driver {
         let cx = self.context(&id, attempt);
         let Some(step) = self.set.plan.step(&id).cloned() else { return };
         let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
-        self.children.spawn(async move {
+        task::spawn_on(&mut self.children, async move {
             let limit = Duration::from_millis(step.deadline_ms);
             let result = tokio::select! {
                 biased;
@@ -44,7 +47,7 @@ impl Driver {
         let (source, overrides) = (self.set.source.clone(), Arc::clone(&self.set.overrides));
         let clock = Arc::clone(&self.set.clock);
         let began = self.now();
-        self.children.spawn(async move {
+        task::spawn_on(&mut self.children, async move {
             let inspecting = async {
                 let now = place.inspect().await?;
                 let (declared, serving, counts) = (now.declared.clone(), now.serving.clone(), now.counts);
@@ -76,12 +79,13 @@ impl Driver {
             Ok(Child::Inspected(found)) => self.inputs.push_back(Input::Inspected(found)),
             Ok(Child::Sealed(result)) => self.inputs.push_back(Input::Sealed(result)),
             Ok(Child::Settled { intent, found }) => self.inputs.push_back(Input::Settled { intent, found }),
-            Err(error) if error.is_panic() => {
-                // A backend's defect must not look like a silent wait: leave, and let a successor look.
-                tracing::error!("a step panicked; this driver leaves the rollout for `resume`");
-                self.inputs.push_back(Input::Leave);
+            // A backend's defect must not look like a silent wait: leave, and let a successor look.
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    self.left_because = Some(panicked(&*panic));
+                    self.inputs.push_back(Input::Leave);
+                }
             }
-            Err(_) => {}
         }
     }
 
@@ -119,4 +123,11 @@ impl Driver {
             check_clock: self.set.check_clock,
         })
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason");
+    let text = format!("the platform's code panicked ({}); the deploy has not ended", scrub_line(text));
+    Error::new(ErrorKind::Unexpected, text).next("resume")
 }

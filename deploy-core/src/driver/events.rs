@@ -44,7 +44,7 @@ impl Driver {
         self.live_event(kind);
     }
 
-    pub(super) fn live_event(&mut self, kind: EventKind) {
+    fn live_event(&mut self, kind: EventKind) {
         if self.finished.is_some() {
             return; // Nothing comes after the end.
         }

@@ -1,11 +1,8 @@
 //! Watching: each component is looked at in turn, as often as the platform advises.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use litemap::{Entry, LiteMap};
 use tokio::sync::mpsc;
 
 use super::Driver;
@@ -17,6 +14,7 @@ use crate::{
     model::{FaultClass, Observation, Revision, Scope},
     platform::Platform,
     state::journal::ErrorRecord,
+    task,
 };
 
 /// How many log lines of an instance are kept as evidence, how long each, and how long reading them may take.
@@ -41,11 +39,11 @@ impl Driver {
             self.stages.insert(scope.component().clone(), scope.clone());
             let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
             let say = self.watch_sender.clone();
-            self.watching.spawn(observe_again_and_again(place, clock, watch, scope, say));
+            task::spawn_on(&mut self.watching, observe_again_and_again(place, clock, watch, scope, say));
         }
     }
 
-    pub(super) fn scope(&self, look: &Look, outputs: &Outputs) -> Result<Scope> {
+    fn scope(&self, look: &Look, outputs: &Outputs) -> Result<Scope> {
         let plan = &self.set.plan;
         match look {
             Look::Toward(step) => self.set.place.scope(plan, step, outputs),
@@ -75,7 +73,7 @@ async fn observe_again_and_again(
     say: mpsc::UnboundedSender<Input>,
 ) {
     let mut failures = 0_u32;
-    let mut lines = BTreeMap::new();
+    let mut lines = LiteMap::new();
     loop {
         let look = tokio::select! {
             biased;
@@ -112,12 +110,12 @@ async fn observe_again_and_again(
 async fn add_log_lines(
     place: &dyn Platform,
     clock: &dyn Clock,
-    known: &mut BTreeMap<FaultClass, Vec<String>>,
+    known: &mut LiteMap<FaultClass, Vec<String>>,
     seen: &mut Observation,
 ) {
     for signal in &mut seen.signals {
         let Some(first) = signal.instances.first().filter(|_| signal.log.is_empty()) else { continue };
-        if let btree_map::Entry::Vacant(unread) = known.entry(signal.class) {
+        if let Entry::Vacant(unread) = known.entry(signal.class) {
             let Some(logs) = place.logs() else { return };
             let mut tail = tokio::select! {
                 biased;

@@ -25,20 +25,18 @@ impl Target {
         rollout: &RolloutId,
         fence: Fence,
     ) -> Result<Option<String>> {
-        let records = self.records();
         let home = &plan.claims[0];
         for (index, claim) in plan.claims.iter().enumerate().skip(1) {
             let taken = self.point_claim(claim, home, rollout, fence).await?;
             if let Some(other) = taken {
                 self.give_other_claims_back(&plan.claims[1..index], rollout).await;
-                let _ = records;
                 return Ok(Some(format!("{claim} is taken by deploy {other}")));
             }
         }
         Ok(None)
     }
 
-    pub(super) async fn point_claim(
+    async fn point_claim(
         &self,
         claim: &Claim,
         home: &Claim,

@@ -102,14 +102,14 @@ impl Machine {
             if self.lately_answered(&component) || at_work {
                 return; // Readers may not see our own write yet: look again.
             }
-        }
-        if self.old_known(&component) && ours {
-            if !self.may_be_our_late_call(&component) {
-                return self
-                    .give_way(format!("{component} was set to the new revision again, and not by us"));
+            if ours {
+                if !self.may_be_our_late_call(&component) {
+                    return self
+                        .give_way(format!("{component} was set to the new revision again, and not by us"));
+                }
+                self.live.old_seen.remove(&component);
+                self.decide(Decision::SetBackAgain, Some(component.to_string()), Vec::new(), None);
             }
-            self.live.old_seen.remove(&component);
-            self.decide(Decision::SetBackAgain, Some(component.to_string()), Vec::new(), None);
         }
         self.unwatch();
         // Whatever is closed by now cannot land after this write.

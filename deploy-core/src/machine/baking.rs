@@ -18,7 +18,7 @@ impl Machine {
     }
 
     /// The bake is over when every component was seen in place after its end.
-    pub(super) fn baked(&mut self) {
+    fn baked(&mut self) {
         let Some(until) = self.live.bake_until else { return };
         let components = self.components();
         let good = components.iter().all(|component| {
@@ -46,9 +46,6 @@ impl Machine {
             Phase::Back => return self.back_watched(until),
             Phase::Following => return self.following_watched(until),
             Phase::GivingWay | Phase::Abandoned => return self.closing_watched(until),
-            Phase::Forward
-                if self.live.looks.iter().any(|look| matches!(look, Look::Toward(_)))
-                    || self.waits_for_others() => {}
             Phase::Forward | Phase::Guarding | Phase::Ended => {}
         }
         if !matches!(self.live.activity, Activity::Watching { .. }) {
@@ -75,11 +72,11 @@ impl Machine {
     }
 
     /// The watch was begun for the predecessor's calls, not for a step of its own.
-    pub(super) fn waits_for_inherited(&self) -> bool {
+    fn waits_for_inherited(&self) -> bool {
         !self.live.inspected
     }
 
-    pub(super) fn late(&mut self) {
+    fn late(&mut self) {
         let step = self.plan.steps.iter().find(|step| !self.state.done.contains(&step.id)).cloned();
         if let (Phase::Forward, Some(step)) = (self.state.phase, &step)
             && let StepKind::Gate { gate, late_goes_on: true } = &step.kind

@@ -98,7 +98,7 @@ impl Machine {
     }
 
     /// Time proves nothing of this call: the platform compares, so only a write that burns it does.
-    pub(super) fn is_told_by_settling(&self, intent: &Intent) -> bool {
+    fn is_told_by_settling(&self, intent: &Intent) -> bool {
         self.compares() && intent.component.is_some() && self.plan.capabilities.lateness.bound_ms() == 0
     }
 
@@ -109,7 +109,7 @@ impl Machine {
     }
 
     /// When time closes the intent. `None`: it waits to be durable, and was not sent.
-    pub(super) fn closes_at(&self, intent: &Intent) -> Option<Timestamp> {
+    fn closes_at(&self, intent: &Intent) -> Option<Timestamp> {
         if self.live.granting.values().any(|(waiting, _)| *waiting == intent.id) {
             return None;
         }

@@ -129,7 +129,7 @@ impl Machine {
         let how = if parks { DriverHow::Parks } else { DriverHow::HandsOver };
         let fence = self.live.fence;
         self.out.push(Action::Interrupt);
-        self.note(Fact::Driver { owner: String::new(), previous: None, fence, how });
+        self.note(Fact::Driver { owner: String::new(), previous: None, fence, how, reason: None });
         self.live.activity = Activity::Over;
         self.out.push(if parks { Action::Park } else { Action::HandOver });
     }

@@ -74,7 +74,7 @@ impl Machine {
         let components = self.components();
         let seen: Vec<(&Component, &Seen)> = components
             .iter()
-            .filter_map(|component| self.live.last_seen.get_key_value(component))
+            .filter_map(|component| Some((component, self.live.last_seen.get(component)?)))
             .filter(|(_, seen)| seen.at >= self.last_effect())
             .collect();
         let oldest = seen.iter().map(|(_, seen)| seen.at).min().unwrap_or(self.live.now);

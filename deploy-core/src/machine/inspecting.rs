@@ -84,7 +84,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn begin_first_step(&mut self) {
+    fn begin_first_step(&mut self) {
         let Some(first) = self.plan.steps.first().cloned() else { return };
         match first.kind {
             // The inspection just made is the look right before the first mutation.
@@ -99,7 +99,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn moved_underneath(&mut self, text: String) {
+    fn moved_underneath(&mut self, text: String) {
         if self.state.changed() {
             self.give_way(text);
         } else {
@@ -107,7 +107,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn cannot_inspect(&mut self, then: AfterInspect, until: Timestamp, error: &ErrorRecord) {
+    fn cannot_inspect(&mut self, then: AfterInspect, until: Timestamp, error: &ErrorRecord) {
         let now = self.live.now;
         if error.again && now < until {
             let again_at = Some(now.plus_ms(error.after_ms.max(2_000)));

@@ -65,6 +65,8 @@ pub enum Input {
         previous: Option<String>,
         /// How it came about.
         how: DriverHow,
+        /// Why, where a person broke the lease.
+        reason: Option<String>,
         /// For how long a predecessor's unanswered calls may still arrive.
         quiet_ms: u64,
     },

@@ -1,6 +1,8 @@
 //! What a machine knows only while it lives; made anew after a crash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use super::Look;
 use crate::{
@@ -69,17 +71,17 @@ pub(super) struct Live {
     pub(super) fence: Fence,
     pub(super) token: u64,
     /// Intents that wait to be durable, with their asks, by token.
-    pub(super) granting: BTreeMap<u64, (u64, u64)>,
+    pub(super) granting: LiteMap<u64, (u64, u64)>,
     pub(super) watch: u64,
     pub(super) looks: Vec<Look>,
     /// The newest look at each component since the watch began.
-    pub(super) seen: BTreeMap<Component, Seen>,
+    pub(super) seen: LiteMap<Component, Seen>,
     /// The newest look ever, for the outcome.
-    pub(super) last_seen: BTreeMap<Component, Seen>,
+    pub(super) last_seen: LiteMap<Component, Seen>,
     /// The goal as it really is, from scopes.
-    pub(super) goal: BTreeMap<Component, Revision>,
+    pub(super) goal: LiteMap<Component, Revision>,
     /// Late bounds of inherited intents, on our own clock.
-    pub(super) inherited: BTreeMap<u64, Timestamp>,
+    pub(super) inherited: LiteMap<u64, Timestamp>,
     /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
     /// entry tells: it lands before this.
     pub(super) undone_until: Option<Timestamp>,
@@ -87,7 +89,7 @@ pub(super) struct Live {
     pub(super) unchanged: Option<Unchanged>,
     /// The new value was not seen since such a takeover: the old one may be that undo's.
     pub(super) maybe_undone: bool,
-    pub(super) deadlines: BTreeMap<StepId, Timestamp>,
+    pub(super) deadlines: LiteMap<StepId, Timestamp>,
     pub(super) bake_until: Option<Timestamp>,
     pub(super) back_until: Option<Timestamp>,
     pub(super) closed_at: Timestamp,
@@ -97,7 +99,7 @@ pub(super) struct Live {
     /// it may have landed right before.
     pub(super) unlooked: BTreeSet<Component>,
     /// When the undo of a component last said that it is done.
-    pub(super) undone_at: BTreeMap<Component, Timestamp>,
+    pub(super) undone_at: LiteMap<Component, Timestamp>,
     pub(super) refusals: u32,
     pub(super) settles: u32,
     pub(super) blind: Option<ErrorRecord>,

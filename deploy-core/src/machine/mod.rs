@@ -31,10 +31,9 @@ mod rules;
 mod state;
 mod undone;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
+
+use litemap::LiteMap;
 
 pub use io::{Action, EffectEnd, Input, Inspected, Look, Verdict};
 use live::{Activity, AfterInspect, Live, Seen, StepNote, Unchanged};
@@ -74,23 +73,23 @@ impl Machine {
             activity: Activity::Asleep,
             fence: Fence(0),
             token: 0,
-            granting: BTreeMap::new(),
+            granting: LiteMap::new(),
             watch: 0,
             looks: Vec::new(),
-            seen: BTreeMap::new(),
-            last_seen: BTreeMap::new(),
-            goal: BTreeMap::new(),
-            inherited: BTreeMap::new(),
+            seen: LiteMap::new(),
+            last_seen: LiteMap::new(),
+            goal: LiteMap::new(),
+            inherited: LiteMap::new(),
             undone_until: None,
             unchanged: None,
             maybe_undone: false,
-            deadlines: BTreeMap::new(),
+            deadlines: LiteMap::new(),
             bake_until: None,
             back_until: None,
             closed_at: Timestamp::default(),
             old_seen: BTreeSet::new(),
             unlooked: BTreeSet::new(),
-            undone_at: BTreeMap::new(),
+            undone_at: LiteMap::new(),
             refusals: 0,
             settles: 0,
             blind: None,
@@ -141,8 +140,8 @@ impl Machine {
             self.close_what_is_too_late();
         }
         match input {
-            Input::Begun { fence, owner, previous, how, quiet_ms } => {
-                self.begun(fence, owner, previous, how, quiet_ms)
+            Input::Begun { fence, owner, previous, how, reason, quiet_ms } => {
+                self.begun(Fact::Driver { owner, previous, fence, how, reason }, fence, how, quiet_ms);
             }
             Input::Asked(ask) => self.asked(ask),
             Input::Durable { token, window_ms } => self.durable(token, window_ms),
@@ -309,14 +308,7 @@ impl Machine {
         }
     }
 
-    fn begun(
-        &mut self,
-        fence: Fence,
-        owner: String,
-        previous: Option<String>,
-        how: DriverHow,
-        quiet_ms: u64,
-    ) {
+    fn begun(&mut self, driver: Fact, fence: Fence, how: DriverHow, quiet_ms: u64) {
         if self.live.activity != Activity::Asleep {
             return;
         }
@@ -333,7 +325,7 @@ impl Machine {
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
         self.live.unlooked = self.state.closed_by_time();
         self.fear_an_undo(how, quiet_ms);
-        self.note(Fact::Driver { owner, previous, fence, how });
+        self.note(driver);
         if how == DriverHow::Began {
             self.live.activity = Activity::Free;
         } else {

@@ -1,6 +1,8 @@
 //! What the journal says: the machine's durable state is the fold of its entries and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::{
     context::Outputs,
@@ -67,11 +69,11 @@ pub(crate) struct State {
     pub(crate) seq: u64,
     pub(crate) phase: Phase,
     pub(crate) started_at: Timestamp,
-    pub(crate) sent: BTreeMap<u64, Sent>,
+    pub(crate) sent: LiteMap<u64, Sent>,
     pub(crate) outputs: Outputs,
     pub(crate) done: BTreeSet<StepId>,
-    pub(crate) attempts: BTreeMap<StepId, u32>,
-    pub(crate) tracks: BTreeMap<Component, Track>,
+    pub(crate) attempts: LiteMap<StepId, u32>,
+    pub(crate) tracks: LiteMap<Component, Track>,
     pub(crate) cause: Option<Cause>,
     pub(crate) why: Why,
     pub(crate) paused: bool,
@@ -89,11 +91,11 @@ impl State {
             seq: 0,
             phase: Phase::Guarding,
             started_at: Timestamp::default(),
-            sent: BTreeMap::new(),
+            sent: LiteMap::new(),
             outputs: Outputs::new(),
             done: BTreeSet::new(),
-            attempts: BTreeMap::new(),
-            tracks: BTreeMap::new(),
+            attempts: LiteMap::new(),
+            tracks: LiteMap::new(),
             cause: None,
             why: Why::Failed,
             paused: false,

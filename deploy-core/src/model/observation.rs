@@ -9,8 +9,7 @@ use super::{Component, Fingerprint, GateId, Revision, StepId, Timestamp};
 use crate::report::{scrub_line, scrub_lines};
 
 /// What a look is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The component is being moved to this revision.
     Toward {
@@ -55,13 +54,11 @@ impl Scope {
 }
 
 /// Who changed something that we did not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor(pub String);
 
 /// Where a component is on its way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Motion {
     /// On its way.
@@ -175,8 +172,7 @@ pub enum Blame {
 }
 
 /// Whether trying again can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Permanence {
     /// It will be the same the next time (image missing): one instance decides.
@@ -217,7 +213,7 @@ impl Instance {
 }
 
 /// One kind of trouble seen, with the instances that show it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Signal {
     /// What it is.
@@ -231,7 +227,6 @@ pub struct Signal {
     /// What it says, in one line for people.
     pub text: String,
     /// The last log lines of the first such instance: `time  line`, scrubbed and capped.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
 
@@ -260,7 +255,7 @@ impl Signal {
 }
 
 /// One look at one component.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Observation {
     /// When the look began: the state is at least as new as this unless the platform serves stale reads,

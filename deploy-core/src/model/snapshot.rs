@@ -203,7 +203,7 @@ impl Capabilities {
 }
 
 /// What runs now. Two snapshots of an untouched place are equal but for `at` and `counts`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// When it was taken.
@@ -223,7 +223,6 @@ pub struct Snapshot {
     /// Nothing is in motion and every counted instance is healthy.
     pub steady: bool,
     /// Platform data that planning needs.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub detail: Value,
 }
 

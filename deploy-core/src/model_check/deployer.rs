@@ -226,6 +226,7 @@ impl Turn<'_> {
             owner: self.live.me.id.clone(),
             previous: previous.map(|holder| holder.id.clone()),
             how,
+            reason: None,
             quiet_ms,
         });
         if how != DriverHow::Began && !self.set.rules.barrier && self.set.class != Class::P0 {

@@ -157,7 +157,13 @@ pub(super) fn rolled_back() -> Vec<Event> {
         by: "ci".into(),
         reason: None,
     };
-    let began = Fact::Driver { owner: "ci".into(), previous: None, fence: Fence(1), how: DriverHow::Began };
+    let began = Fact::Driver {
+        owner: "ci".into(),
+        previous: None,
+        fence: Fence(1),
+        how: DriverHow::Began,
+        reason: None,
+    };
     vec![
         fact(1, "02:11:57", Guard, started()),
         fact(2, "02:11:57", Guard, began),

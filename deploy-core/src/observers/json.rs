@@ -195,6 +195,8 @@ enum Data<'a> {
         previous: Option<&'a str>,
         fence: Fence,
         how: DriverHow,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     Notice {
         level: &'a str,
@@ -347,9 +349,13 @@ fn of_fact(fact: &Fact) -> Data<'_> {
         Fact::Hold { action, range: (first, last), commits, by, reason } => {
             Data::Hold { action, range: [first, last], commits, by, reason: reason.as_deref() }
         }
-        Fact::Driver { owner, previous, fence, how } => {
-            Data::Driver { owner, previous: previous.as_deref(), fence: *fence, how: *how }
-        }
+        Fact::Driver { owner, previous, fence, how, reason } => Data::Driver {
+            owner,
+            previous: previous.as_deref(),
+            fence: *fence,
+            how: *how,
+            reason: reason.as_deref().map(scrub_line),
+        },
         Fact::Notice { level, code, about } => Data::Notice { level, code, about: scrub_line(about) },
         Fact::Ended { outcome, .. } => of_outcome(outcome),
     }

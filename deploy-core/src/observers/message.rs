@@ -77,7 +77,11 @@ fn of_fact(event: &Event, fact: &Fact) -> String {
         Fact::Hold { action, range, commits, by, reason } => {
             of_hold(action, (&range.0, &range.1), commits.len(), by, reason.as_deref())
         }
-        Fact::Driver { owner, how, .. } => format!("{owner} {}", of_driver(*how)),
+        Fact::Driver { owner, how, reason, .. } => {
+            let why =
+                reason.as_deref().map_or_else(String::new, |reason| format!(" ({})", scrub_line(reason)));
+            format!("{owner} {}{why}", of_driver(*how))
+        }
         Fact::Notice { about, .. } => scrub_line(about),
         Fact::Ended { outcome, .. } => one_line(outcome),
     }

@@ -5,6 +5,7 @@ mod fixture;
 mod json;
 mod lines;
 mod message;
+#[cfg(feature = "tracing")]
 mod spans;
 #[cfg(feature = "terminal")]
 mod terminal;
@@ -15,6 +16,7 @@ use std::{fmt, sync::Mutex};
 pub use json::{JsonLines, json, json_line};
 pub use lines::PlainLines;
 pub use message::message;
+#[cfg(feature = "tracing")]
 pub use spans::Spans;
 #[cfg(feature = "terminal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "terminal")))]

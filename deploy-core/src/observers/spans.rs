@@ -1,7 +1,8 @@
 //! Deploys as tracing spans, for programs that collect them anyway.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::sync::Mutex;
 
+use litemap::LiteMap;
 use tracing::{Span, debug, error, info, info_span, warn};
 
 use super::{Observer, locked, message, view::is_last};
@@ -14,12 +15,12 @@ use crate::{
 /// One span a deploy, in it one a step, and in these one event for each of ours. Failures that need a person are
 /// errors, faults and refusals warnings, what is only live debug.
 #[derive(Debug, Default)]
-pub struct Spans(Mutex<BTreeMap<RolloutId, Deploy>>);
+pub struct Spans(Mutex<LiteMap<RolloutId, Deploy>>);
 
 #[derive(Debug)]
 struct Deploy {
     span: Span,
-    steps: BTreeMap<StepId, Span>,
+    steps: LiteMap<StepId, Span>,
 }
 
 impl Spans {
@@ -69,7 +70,7 @@ impl Observer for Spans {
         let deploy = deploys.entry(event.deploy.clone()).or_insert_with(|| Deploy {
             // A root: whoever happens to be current in the task that hands events on has nothing to do with it.
             span: info_span!(parent: None, "deploy", deploy = %event.deploy, target = %event.target),
-            steps: BTreeMap::new(),
+            steps: LiteMap::new(),
         });
         let mut span = deploy.span.clone();
         if let Some((step, state)) = step_of(event) {

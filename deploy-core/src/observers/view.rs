@@ -1,7 +1,7 @@
 //! What a stream of events amounts to: who is old and who is new, the last counts, and which lines are worth
 //! showing. Pure: the same events give the same lines, live or replayed.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use serde_json::Value;
 
@@ -90,8 +90,8 @@ pub struct View {
     pub(super) to: Option<(String, String)>,
     pub(super) platform: String,
     pub(super) phase: Option<PhaseName>,
-    pub(super) watched: BTreeMap<Component, Watched>,
-    checks: BTreeMap<String, String>,
+    pub(super) watched: LiteMap<Component, Watched>,
+    checks: LiteMap<String, String>,
     tally: Tally,
     shown_at: Option<Timestamp>,
 }
@@ -248,14 +248,14 @@ fn happened(event: &Event) -> Vec<Line> {
 #[derive(Debug, Clone, Default)]
 pub struct Views {
     zone: Zone,
-    open: BTreeMap<RolloutId, View>,
+    open: LiteMap<RolloutId, View>,
 }
 
 impl Views {
     /// No deploys yet.
     #[must_use]
     pub fn new(zone: Zone) -> Self {
-        Self { zone, open: BTreeMap::new() }
+        Self { zone, open: LiteMap::new() }
     }
 
     /// As [`View::see`]; while several deploys go on at once, each line names its target.

@@ -229,7 +229,7 @@ pub enum DriverHow {
 
 /// What an entry states. The `type` words are those of the JSON lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fact {
     /// The deploy began: plan and standing undo are durable.
@@ -376,6 +376,9 @@ pub enum Fact {
         fence: Fence,
         /// How it came about.
         how: DriverHow,
+        /// Why, where a person broke the lease.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Something worth telling that decides nothing.
     Notice {

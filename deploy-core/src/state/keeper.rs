@@ -112,7 +112,7 @@ pub(crate) enum KeeperAction {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Status {
     Looking,
-    Watching { holder: Holder, beat: u64, since: Moment, polls: u32 },
+    Watching { holder: Holder, beat: u64, since: Moment },
     Taking { how: DriverHow, previous: Option<Holder> },
     Holding,
     Gone,
@@ -126,7 +126,6 @@ struct Flight {
     sent: Moment,
     /// How many of the appended entries it makes durable.
     covers: u64,
-    reading_back: bool,
     again_at: Option<Moment>,
 }
 

@@ -112,8 +112,11 @@ fn look(proc: &Path, holder: &Holder, gone: impl Fn(u32) -> bool) -> Alive {
 
 #[cfg(target_os = "linux")]
 fn no_such_process(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+    // Zero and below name groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+    // No signal: only whether it could be sent.
+    pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -198,7 +201,8 @@ mod tests {
     mod linux {
         use std::process::{Child, Command, Stdio};
 
-        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        use nix::unistd::Pid;
 
         use super::*;
 
@@ -215,8 +219,8 @@ mod tests {
 
         /// Waits for the end of the child, and leaves it unreaped.
         fn wait_for_zombie(child: &Child) {
-            let pid = Pid::from_child(child);
-            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+            let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+            waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
         }
 
         #[test]

@@ -59,8 +59,7 @@ impl fmt::Display for Key {
 
 /// The version of a stored record. Opaque; never used twice by a store that counts, equal for equal bytes in
 /// a store that hashes (an object store's ETag): callers must not rely on either.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub String);
 
 /// A record as it was read.

@@ -8,10 +8,11 @@ use crate::{
     launch::{Lease, Taking},
     machine::Machine,
     model::{Claim, RolloutId},
+    report::scrub_line,
     rollout::Rollout,
     state::{
         head::Head,
-        journal::{CommandKind, CommandRecord},
+        journal::{CommandKind, CommandRecord, DriverHow},
         keeper::Want,
         process::Alive,
         session::send_command,
@@ -25,7 +26,7 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
-        self.go_on(Taking::ToGoOn).await
+        self.go_on(Taking::ToGoOn, None).await
     }
 
     /// Takes the lease of an unfinished rollout from whoever holds it, and goes on with it. For a person who knows that
@@ -34,10 +35,7 @@ impl Target {
     /// # Errors
     /// As [`resume`](Self::resume).
     pub async fn break_lease(&self, reason: impl Into<String>) -> Result<Option<Rollout>> {
-        let reason = reason.into();
-        let rollout = self.go_on(Taking::ByForce).await?;
-        tracing::warn!(target = %self.name()?, reason, "a person broke the lease");
-        Ok(rollout)
+        self.go_on(Taking::ByForce, Some(scrub_line(&reason.into()))).await
     }
 
     /// The unfinished rollout, to look at and to command: its commands travel through the store, and if its holder is
@@ -53,7 +51,7 @@ impl Target {
         }
     }
 
-    pub(crate) async fn go_on(&self, how: Taking) -> Result<Option<Rollout>> {
+    pub(crate) async fn go_on(&self, how: Taking, reason: Option<String>) -> Result<Option<Rollout>> {
         loop {
             let Some((home, head)) = self.home().await? else { return Ok(None) };
             let Some(rollout) = head.claim.clone() else { return Ok(None) };
@@ -84,7 +82,7 @@ impl Target {
                 Lease::Unfinished(_) => {
                     return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so"));
                 }
-                Lease::Held(held) => {
+                Lease::Held(mut held) => {
                     if held.head.claim.as_ref() != Some(&rollout) {
                         // It ended, and another began, while we looked. Leave that one alone.
                         let _ =
@@ -100,6 +98,7 @@ impl Target {
                     machine.replay(&journal)?;
                     let pin = records.target(self.name()?).await?.map(|(_, record)| record.pin);
                     let paused = machine.is_paused();
+                    held.reason = reason.filter(|_| held.how == DriverHow::Broken);
                     let rollout = self.drive(plan, machine, *held, journal, pin, quiet_ms, versions).await?;
                     if paused {
                         // "Go on", whoever stopped it.
@@ -137,7 +136,7 @@ impl Target {
         send_command(&self.records(), &home, &command, &*shared.random).await?;
         let dead = head.holder.as_ref().is_none_or(|holder| shared.liveness.of(holder) == Alive::Dead);
         if dead {
-            self.go_on(Taking::ToGoOn).await?;
+            self.go_on(Taking::ToGoOn, None).await?;
         }
         Ok(())
     }

@@ -66,10 +66,7 @@ impl Here {
 
     /// A call as another client would make it, without fault and delay.
     pub(super) fn call(&self, action: &str, body: &Value) -> Result<Value> {
-        self.emulator.with(|world| {
-            let now = world.now_ms();
-            world.call(now, Api::Ecs, action, body).map_err(|error| failed(action, &error))
-        })
+        self.emulator.call(Api::Ecs, action, body).map_err(|error| failed(action, &error))
     }
 
     pub(super) fn release(&self, behaviour: &str, number: u64) -> Release {

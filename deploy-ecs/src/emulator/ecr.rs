@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::behaviour::Behaviour;
 use super::config::Config;
@@ -47,7 +46,7 @@ pub(super) struct Resolved {
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 pub(super) fn sha256(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
+    let hash = hmac_sha256::Hash::hash(text.as_bytes());
     hash.iter().fold(String::from("sha256:"), |mut hex, byte| {
         hex.push_str(&format!("{byte:02x}"));
         hex

@@ -120,7 +120,8 @@ async fn changes(data: &Data, cx: &StepContext) -> Result<BTreeMap<String, Conta
     Ok(changes)
 }
 
-/// The revision that a registration whose answer was lost has made, known by its tags. `ListTaskDefinitions`, and a `DescribeTaskDefinition` for each revision after the base (ten at most).
+/// The revision that a registration whose answer was lost has made, known by its tags. `ListTaskDefinitions`, and a
+/// `DescribeTaskDefinition` for each revision after the base (ten at most).
 pub(crate) async fn find(
     client: &Client,
     base: &str,

@@ -15,7 +15,7 @@ use deploy_core::{
 };
 use deploy_ecs::{
     Ecs, Service,
-    emulator::{Config, Emulator, Seed},
+    emulator::{Api, Config, Emulator, Seed},
 };
 use serde_json::Value;
 
@@ -104,10 +104,7 @@ impl Place {
 
     /// Any call of ECS, as somebody else would make it.
     pub(crate) fn ecs(&self, action: &str, body: &Value) -> Value {
-        let now = self.emulator.now_ms();
-        self.emulator
-            .with(|world| world.call(now, deploy_ecs::emulator::Api::Ecs, action, body))
-            .expect(action)
+        self.emulator.call(Api::Ecs, action, body).expect(action)
     }
 }
 

@@ -204,7 +204,7 @@ fn summary(fact: &Fact) -> String {
             format!("decision {decision:?} {} {cause}", to.as_deref().unwrap_or_default())
         }
         Fact::Started { from, to, actor, .. } => format!("started {} -> {} by {actor}", from.name, to.name),
-        Fact::Driver { owner, previous, fence, how } => {
+        Fact::Driver { owner, previous, fence, how, .. } => {
             format!("driver {owner} after {previous:?} fence {fence} {how:?}")
         }
         Fact::Guard(finding) => format!("guard {} {:?} {}", finding.guard, finding.result, finding.text),

@@ -118,7 +118,13 @@ fn facts_that_change_nothing_for_a_reader_are_not_shown() {
         let shown = texts(&mut begun(), &fact(2, "02:12:00", Apply, what));
         assert_eq!(shown.first().map(String::as_str), text);
     }
-    let driver = |how| Fact::Driver { owner: "b".into(), previous: None, fence: crate::model::Fence(2), how };
+    let driver = |how| Fact::Driver {
+        owner: "b".into(),
+        previous: None,
+        fence: crate::model::Fence(2),
+        how,
+        reason: None,
+    };
     assert!(begun().see(&fact(2, "02:12:00", Back, driver(DriverHow::Began))).is_empty());
     let took = texts(&mut begun(), &fact(2, "02:12:00", Back, driver(DriverHow::TookOver)));
     assert_eq!(took, ["b takes over: its predecessor fell silent"]);

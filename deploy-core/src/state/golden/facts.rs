@@ -139,7 +139,6 @@ fn others() -> Vec<(&'static str, Fact)> {
         accepted: true,
     };
     let restored = Fact::Restored { serving: serving(Side::Old), final_after: at(317), open_calls: 1 };
-    let (previous, how) = (Some("ci-7 pid 4711".into()), DriverHow::TookOver);
     vec![
         ("started", started),
         ("guard-pass", Fact::Guard(GuardFinding::pass("identity"))),
@@ -162,7 +161,7 @@ fn others() -> Vec<(&'static str, Fact)> {
                 reason: None,
             },
         ),
-        ("driver", Fact::Driver { owner: "ci-8 pid 1".into(), previous, fence: Fence(8), how }),
+        ("driver", driver(DriverHow::TookOver, None)),
         (
             "notice",
             Fact::Notice {
@@ -174,9 +173,23 @@ fn others() -> Vec<(&'static str, Fact)> {
     ]
 }
 
+fn driver(how: DriverHow, reason: Option<&str>) -> Fact {
+    Fact::Driver {
+        owner: "ci-8 pid 1".into(),
+        previous: Some("ci-7 pid 4711".into()),
+        fence: Fence(8),
+        how,
+        reason: reason.map(str::to_owned),
+    }
+}
+
+fn broken() -> Vec<(&'static str, Fact)> {
+    vec![("driver-broken", driver(DriverHow::Broken, Some("its machine is gone")))]
+}
+
 /// Name of the file, and what it holds.
 pub(super) fn all() -> Vec<(String, Entry)> {
-    let facts = [others(), steps(), decisions(), ends()].concat();
+    let facts = [others(), steps(), decisions(), ends(), broken()].concat();
     let entry = |(seq, (name, fact))| (format!("entry/{name}.json"), entry(seq, fact));
     (1..).zip(facts).map(entry).collect()
 }

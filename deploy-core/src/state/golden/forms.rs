@@ -91,7 +91,7 @@ fn a_newer_entry_in_an_old_record_is_refused_as_such() {
         };
         value[place][0]["v"] = json!(2);
         assert_eq!(read(&value).unwrap_err().kind(), ErrorKind::Unsupported, "{name}");
-        value[place][0]["fact"] = json!({ "type": "later" });
+        value[place][0]["fact"] = json!({ "later": {} });
         assert_eq!(read(&value).unwrap_err().kind(), ErrorKind::Unsupported, "{name}");
     }
 }
@@ -104,18 +104,21 @@ fn an_unknown_word_is_refused() {
         let mut head = serde_json::to_value(held()).unwrap();
         head["tail"] = json!([entry]);
         assert!(Head::parse(head.to_string().as_bytes()).is_ok(), "{name}");
-        let words = ["type", "state", "closed", "decision", "command", "how", "result", "class", "blame"];
-        for word in words {
-            if head["tail"][0]["fact"].get(word).is_some() {
-                let mut changed = head.clone();
-                changed["tail"][0]["fact"][word] = json!("later");
-                // The state of a migration is free text.
-                if word == "state" && entry_type(&head) == "migration" {
-                    continue;
-                }
-                let error = Head::parse(changed.to_string().as_bytes()).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Malformed, "{name} {word}");
-                tried += 1;
+        let (fact, content) = super::fact(&head["tail"][0]);
+        let mut refused = |changed: Value, what: &str| {
+            let mut head = head.clone();
+            head["tail"][0]["fact"] = changed;
+            let error = Head::parse(head.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{name} {what}");
+            tried += 1;
+        };
+        refused(json!({ "later": content }), "as a fact");
+        for word in ["state", "closed", "decision", "command", "how", "result", "class", "blame"] {
+            // The state of a migration is free text.
+            if content.get(word).is_some() && (word, fact) != ("state", "migration") {
+                let mut content = content.clone();
+                content[word] = json!("later");
+                refused(json!({ fact: content }), word);
             }
         }
     }
@@ -123,10 +126,6 @@ fn an_unknown_word_is_refused() {
     let mut head = serde_json::to_value(held()).unwrap();
     head["commands"][0]["command"] = json!("later");
     assert!(Head::parse(head.to_string().as_bytes()).is_err(), "nobody may say yes to what it does not know");
-}
-
-fn entry_type(head: &Value) -> &str {
-    head["tail"][0]["fact"]["type"].as_str().unwrap_or_default()
 }
 
 /// Fields of a later version are skipped wherever they are; everything else means what it meant.
@@ -137,7 +136,7 @@ fn an_unknown_field_is_skipped() {
         "/holder",
         "/open/0",
         "/tail/0",
-        "/tail/0/fact",
+        "/tail/0/fact/notice",
         "/segment",
         "/commands/0",
         "/blocks/0",
@@ -159,7 +158,9 @@ fn an_unknown_field_is_skipped() {
     }
     for (name, entry) in facts::all() {
         let mut value = serde_json::to_value(&entry).unwrap();
-        value["fact"]["later"] = json!(1);
+        let (fact, mut content) = super::fact(&value);
+        content["later"] = json!(1);
+        value["fact"] = json!({ fact: content });
         assert_eq!(serde_json::from_value::<crate::state::journal::Entry>(value).unwrap(), entry, "{name}");
     }
 }

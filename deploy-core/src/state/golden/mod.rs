@@ -50,6 +50,12 @@ where
     read
 }
 
+/// What an entry states: the fact's word, and its content.
+fn fact(entry: &serde_json::Value) -> (&str, serde_json::Value) {
+    let (word, content) = entry["fact"].as_object().and_then(|fact| fact.iter().next()).unwrap();
+    (word, content.clone())
+}
+
 /// Fails unless each variant is among the values. A variant that is not listed does not compile.
 macro_rules! covered {
     ($values:expr, $type:ident { $($variant:ident),* $(,)? }) => {{

@@ -158,9 +158,10 @@ async fn replay(records: &Records, claim: &Claim, head: &Head) -> String {
 }
 
 fn line(entry: &Entry, machine: &Machine) -> String {
-    let fact = serde_json::to_value(&entry.fact).unwrap();
-    let word = |field: &str| fact.get(field).and_then(|word| word.as_str()).unwrap_or_default().to_owned();
-    let words = [word("type"), word("step"), word("state"), word("decision")].join(" ");
+    let entry_json = serde_json::to_value(entry).unwrap();
+    let (fact, content) = super::fact(&entry_json);
+    let word = |field: &str| content.get(field).and_then(|word| word.as_str()).unwrap_or_default();
+    let words = [fact, word("step"), word("state"), word("decision")].join(" ");
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{} {words} -> {}", entry.seq, machine.durable_words())
 }
@@ -229,7 +230,7 @@ async fn what_was_left_is_sealed_before_anything_else() {
         let (plan, rollout) = (Arc::clone(&plan), rollout.clone());
         let mut machine = Machine::recover(plan, rollout, Timing::default(), &journal).unwrap();
         let (owner, previous) = ("next".to_owned(), Some("ci-7".to_owned()));
-        let begun = Input::Begun { fence: Fence(3), owner, previous, how, quiet_ms: 1_000 };
+        let begun = Input::Begun { fence: Fence(3), owner, previous, how, reason: None, quiet_ms: 1_000 };
         let now = journal.last().unwrap().at.plus_ms(60_000);
         let out = machine.handle(now, begun);
         let acts = |action: &Action| !matches!(action, Action::Append { .. } | Action::WakeAt(_));

@@ -6,7 +6,6 @@ use super::{Keeper, KeeperAction, Moment, Status};
 impl Keeper {
     pub(super) fn read_back(&mut self, out: &mut Vec<KeeperAction>) {
         if let Some(flight) = &mut self.flight {
-            flight.reading_back = true;
             flight.again_at = None;
         }
         self.ask(out);
@@ -65,7 +64,6 @@ impl Keeper {
         let expect = self.expected();
         if let Some(flight) = &mut self.flight {
             flight.sent = now;
-            flight.reading_back = false;
             flight.again_at = None;
             out.push(KeeperAction::Write {
                 expect,

@@ -18,8 +18,8 @@ impl Keeper {
     ) {
         match self.status.clone() {
             Status::Looking => self.looked(now, found, fresh, out),
-            Status::Watching { holder, beat, since, polls } => {
-                self.watched(now, (holder, beat, since, polls), found, fresh, out);
+            Status::Watching { holder, beat, since } => {
+                self.watched(now, (holder, beat, since), found, fresh, out);
             }
             Status::Taking { .. } => match (&self.flight, found) {
                 (Some(flight), Some((version, head))) if head.write_id == flight.head.write_id => {
@@ -47,12 +47,12 @@ impl Keeper {
     }
 
     /// An attempt to begin is not made again under the same name over a journal that has grown since.
-    pub(super) fn may_have_begun(&self, head: &Head) -> bool {
+    fn may_have_begun(&self, head: &Head) -> bool {
         let before = self.base.as_ref().map_or(0, |(_, base)| base.seq);
         matches!(self.want, Want::Begin { .. }) && head.seq > before
     }
 
-    pub(super) fn looked(
+    fn looked(
         &mut self,
         now: Moment,
         found: Option<(Version, Box<Head>)>,
@@ -75,8 +75,7 @@ impl Keeper {
                 self.take(now, found, DriverHow::Broken, fresh, out)
             }
             (_, Some(_), Some(holder)) => {
-                let status =
-                    Status::Watching { holder: holder.clone(), beat: head.beat, since: now, polls: 0 };
+                let status = Status::Watching { holder: holder.clone(), beat: head.beat, since: now };
                 out.push(KeeperAction::Probe(holder.clone()));
                 self.status = status;
                 self.base = found;
@@ -84,10 +83,10 @@ impl Keeper {
         }
     }
 
-    pub(super) fn watched(
+    fn watched(
         &mut self,
         now: Moment,
-        (holder, beat, since, polls): (Holder, u64, Moment, u32),
+        (holder, beat, since): (Holder, u64, Moment),
         found: Option<(Version, Box<Head>)>,
         fresh: u64,
         out: &mut Vec<KeeperAction>,
@@ -118,7 +117,7 @@ impl Keeper {
                 Want::Resume => self.take(now, found, DriverHow::TookOver, fresh, out),
             };
         }
-        self.status = Status::Watching { holder, beat, since, polls: polls + 1 };
+        self.status = Status::Watching { holder, beat, since };
         self.base = found;
     }
 

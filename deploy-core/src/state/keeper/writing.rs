@@ -18,7 +18,7 @@ impl Keeper {
         out: &mut Vec<KeeperAction>,
     ) {
         self.last_sent = now;
-        let flight = Flight { head, segment, sent: now, covers, reading_back: false, again_at: None };
+        let flight = Flight { head, segment, sent: now, covers, again_at: None };
         out.push(KeeperAction::Write { expect, head: flight.head.clone(), segment: flight.segment.clone() });
         self.flight = Some(flight);
     }

@@ -44,8 +44,7 @@ impl StateStore for Deadly {
         if key.as_str().ends_with("/head") && matches!(wrote, Wrote::Stored(_)) {
             let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
             if self.after == Some(number) {
-                let _ =
-                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
             }
         }
         Ok(wrote)

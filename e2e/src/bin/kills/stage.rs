@@ -11,7 +11,7 @@ use deploy_core::{
     clock::{Clock, SystemClock},
     model::Timestamp,
 };
-use deploy_ecs::emulator::{Config, Emulator, ServeOptions, Served};
+use deploy_ecs::emulator::{Api, Config, Emulator, ServeOptions, Served};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -77,10 +77,7 @@ impl Stage {
     /// tasks of it run.
     pub(crate) fn declares(&self, scene: &Scene) -> Result<(String, bool), BoxError> {
         let call = |action: &str, body: Value| {
-            self.emulator.with(|world| {
-                let now = world.now_ms();
-                world.call(now, deploy_ecs::emulator::Api::Ecs, action, &body).map_err(|error| error.message)
-            })
+            self.emulator.call(Api::Ecs, action, &body).map_err(|error| error.message)
         };
         let found = call("DescribeServices", json!({"cluster": "website", "services": [scene.service]}))?;
         let service = &found["services"][0];

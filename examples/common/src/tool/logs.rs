@@ -6,8 +6,8 @@ use deploy_kit::{
     Error, ErrorKind, Result, Target,
     config::TargetConfig,
     event::{Event, EventKind, PhaseName},
-    platform::Logs,
     observers::{JsonLines, Observer, PlainLines},
+    platform::Logs,
     report::scrub_lines,
     state::journal::{Entry, Fact},
 };

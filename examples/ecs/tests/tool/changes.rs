@@ -166,19 +166,22 @@ async fn a_killed_deploy_is_finished_by_resume() {
 #[cfg(unix)]
 #[tokio::test]
 async fn the_first_signal_goes_back_and_the_second_leaves() {
-    use rustix::process::{Pid, Signal, kill_process};
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
     use tokio::io::{AsyncBufReadExt, BufReader};
 
     let stage = Stage::new().await;
     stage.edit("bake = \"1s\"", "bake = \"10m\"");
     let mut child = stage.start(&["deploy", API, "--image", "api=ok-2"]);
     stage.updates(1).await;
-    let pid = Pid::from_raw(i32::try_from(child.id().expect("an id")).expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::INT).expect("SIGINT");
+    let pid = Pid::from_raw(i32::try_from(child.id().expect("an id")).expect("a pid"));
+    kill(pid, Signal::SIGINT).expect("SIGINT");
     let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
     while let Some(line) = lines.next_line().await.expect("a line") {
         if line.contains("once more to leave it") {
-            kill_process(pid, Signal::TERM).expect("SIGTERM");
+            kill(pid, Signal::SIGTERM).expect("SIGTERM");
         }
     }
     let said = end(child).await.exits(7);

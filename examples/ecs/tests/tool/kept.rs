@@ -38,7 +38,6 @@ async fn the_served_emulator_says_where_it_is_and_ends_when_asked() {
     // It is empty: what is wrong is the configuration.
     assert_eq!(said.code, Some(2), "{said:?}");
     let pid = i32::try_from(child.id().expect("an id")).expect("a pid");
-    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).expect("SIGTERM");
     assert_eq!(child.wait().await.expect("an end").code(), Some(0));
 }
