@@ -28,7 +28,7 @@ const SERVICES: usize = 10;
 
 /// Fargate's times, behind a load balancer that drains for three minutes: a rollout takes about five.
 fn five_minutes() -> Timings {
-    Timings { drain_ms: 190_000, ..Timings::fargate() }
+    Timings { drain_ms: 110_000, ..Timings::fargate() }
 }
 
 struct Account {

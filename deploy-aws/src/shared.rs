@@ -152,7 +152,7 @@ mod tests {
         shared.pace(&fast).await;
         let _ = shared.noted(&fast, Error::new(ErrorKind::Throttled, "Rate exceeded"));
         shared.pace(&fast).await;
-        assert_eq!((clock.elapsed() - start).as_millis(), 900);
+        assert_eq!((clock.elapsed() - start).as_millis(), 1_000);
         let _ = shared.noted(&fast, Error::new(ErrorKind::Unavailable, "500"));
         let now = clock.elapsed();
         clock.sleep(Duration::from_secs(1)).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aws_sdk_ecs::{
     config::Builder,
     types::{
-        DesiredStatus, Service, SortOrder, StopServiceDeploymentStopType, Task, TaskDefinitionField,
-        TaskDefinitionStatus,
+        DesiredStatus, Service, ServiceDeployment, ServiceDeploymentRollbackMonitorsStatus, SortOrder,
+        StopServiceDeploymentStopType, Task, TaskDefinitionField, TaskDefinitionStatus,
     },
 };
 use deploy_aws::{Aws, Limit, sdk};
@@ -161,6 +161,21 @@ impl Client {
         Ok(answer.tasks.unwrap_or_default())
     }
 
+    /// Whether a deployment that went back did so on request, and not because ECS gave it up. One
+    /// `DescribeServiceDeployments`, not repeated. `false` if that is not allowed: then it cannot be told.
+    pub(crate) async fn was_stopped(&self, service_deployment: &str) -> Result<bool> {
+        let doing = self.here("DescribeServiceDeployments");
+        let call = self.ecs.describe_service_deployments().service_deployment_arns(service_deployment);
+        self.aws.pace(&limits::DEPLOYMENT).await;
+        let answer = Box::pin(call.send()).await;
+        let answer = answer.map_err(|error| self.failed(&limits::DEPLOYMENT, &doing, error));
+        match answer {
+            Ok(answer) => Ok(answer.service_deployments().first().is_some_and(|one| !given_up(one))),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One `RegisterTaskDefinition` under a permit: this JSON, not what the SDK's structs know of it.
     pub(crate) async fn register(&self, family: &str, body: Value, permit: Permit) -> Result<Definition> {
         let doing = format!("RegisterTaskDefinition {family}");
@@ -216,6 +231,14 @@ impl Client {
         let ended = attempt.ended(&doing, ended);
         ended.map(drop).map_err(|error| self.aws.noted(&limits::DEPLOYMENT, error))
     }
+}
+
+/// Whether ECS gave a deployment up by itself.
+fn given_up(deployment: &ServiceDeployment) -> bool {
+    let breaker = deployment.deployment_circuit_breaker().and_then(|breaker| breaker.status());
+    let alarms = deployment.alarms().map(|alarms| alarms.triggered_alarm_names());
+    breaker == Some(&ServiceDeploymentRollbackMonitorsStatus::Triggered)
+        || alarms.is_some_and(|names| !names.is_empty())
 }
 
 /// A mutation was answered with success, and the answer tells nothing: it is not known what happened.

@@ -11,7 +11,7 @@ use deploy_aws::ImageName;
 use deploy_core::{
     Error, ErrorKind, Platform, Result,
     context::StepContext,
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, millis},
+    model::{Actor, Goal, Motion, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, millis},
     platform::{Logs, Outputs, PlanContext, Settled},
     state::journal::Intent,
 };
@@ -81,6 +81,7 @@ impl Platform for Service {
         *self.last_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.began);
         let look = health::look(shown.at, &facts, shown.service()?, &mut self.memory());
         let mut observation = look.observation;
+        self.tell_who_reverts(&facts, &mut observation).await?;
         // In step with whoever made the look.
         let age = millis(self.client.aws.clock().elapsed().saturating_sub(shown.began));
         observation.look_again_ms = observation.look_again_ms.saturating_sub(age).max(SOONEST_MS);
@@ -187,6 +188,23 @@ impl Service {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// ECS goes back by itself, and it goes back because it was asked to stop the deployment: both look alike.
+    async fn tell_who_reverts(&self, facts: &health::Facts, observation: &mut Observation) -> Result<()> {
+        let Motion::PlatformRevert { to, .. } = &observation.motion else { return Ok(()) };
+        let Some(deployment) = facts.moved.service_deployment_arn.as_deref() else { return Ok(()) };
+        let known = self.memory().stopped;
+        let stopped = match known {
+            Some(stopped) => stopped,
+            None => self.client.was_stopped(deployment).await?,
+        };
+        self.memory().stopped = Some(stopped);
+        if stopped {
+            let by = Some(Actor("a request to stop the deployment".into()));
+            observation.motion = Motion::Foreign { revision: to.clone(), by };
+        }
+        Ok(())
     }
 
     /// Tags to digests: what is deployed cannot change its meaning afterwards.

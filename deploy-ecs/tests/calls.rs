@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{Place, place};
 use deploy_core::{
@@ -10,10 +13,12 @@ use deploy_core::{
     Error,
     ErrorKind::{self, Malformed, PermissionDenied, Throttled, TimedOut, Unauthenticated, Unavailable},
     Platform, Retry,
+    clock::Clock as _,
     context::{Effected, Outputs},
-    model::{Plan, Timestamp},
+    model::{Motion, Plan, Scope, StepId, Timestamp},
 };
 use deploy_ecs::emulator::{FaultKind, FaultRule};
+use serde_json::json;
 
 /// What may be done after an error, without the seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +83,14 @@ const MUTATION: [Cell; 10] = [
 ];
 
 /// Who makes a call, and what it is to give. The same action in two places is two rows: one repeats reads, one does not.
-const TABLE: [(&str, &str, [Cell; 10]); 14] = [
+const TABLE: [(&str, &str, [Cell; 10]); 15] = [
     ("inspect", "GetCallerIdentity", READ),
     ("inspect", "DescribeServices", READ),
     ("inspect", "DescribeTaskDefinition", READ),
     ("observe", "DescribeServices", READ),
     ("observe", "ListTasks", READ),
     ("observe", "DescribeTasks", READ),
+    ("reverted", "DescribeServiceDeployments", READ),
     ("plan", "BatchGetImage", READ),
     ("revisions", "ListTaskDefinitions", READ),
     ("tail", "DescribeTasks", READ),
@@ -112,6 +118,16 @@ async fn crashing(place: &Place) -> (Plan, Outputs, String) {
     (plan, outputs, task)
 }
 
+/// Somebody asks ECS to stop the deployment of `update`.
+async fn stopped(place: &Place, plan: &Plan, outputs: &Outputs) -> Scope {
+    let moved = &outputs[&StepId::from("update")];
+    let body = json!({"serviceDeploymentArn": moved["serviceDeploymentArn"], "stopType": "ROLLBACK"});
+    place.ecs("StopServiceDeployment", &body);
+    // A look that does not show our deployment is not believed before: it may be older than the update.
+    place.clock.sleep(Duration::from_secs(65)).await;
+    place.scope(plan, "watch", outputs)
+}
+
 /// Makes the call under the fault; `None`: it went well all the same.
 async fn meet(place: &Place, who: &str, action: &str, fault: FaultKind) -> Option<Error> {
     let rule = || place.emulator.fault(FaultRule::new(fault).action(action).always());
@@ -133,6 +149,12 @@ async fn meet(place: &Place, who: &str, action: &str, fault: FaultKind) -> Optio
                     None
                 }
             }
+        }
+        "reverted" => {
+            let (plan, outputs, _) = crashing(place).await;
+            let scope = stopped(place, &plan, &outputs).await;
+            rule();
+            place.service.observe(&scope).await.err()
         }
         "plan" => {
             rule();
@@ -179,7 +201,9 @@ async fn every_call_and_every_fault_have_their_cell() {
             let place = place();
             let error = meet(&place, who, action, fault).await;
             let told_as_note = who == "observe" && action != "DescribeServices";
-            assert_eq!(error.is_none(), told_as_note, "{who} {action} {fault:?}");
+            // Who may not ask believes that ECS itself goes back.
+            let not_needed = who == "reverted" && fault == FaultKind::AccessDenied403;
+            assert_eq!(error.is_none(), told_as_note || not_needed, "{who} {action} {fault:?}");
             let Some(error) = error else { continue };
             assert_eq!(
                 (error.kind(), again(&error), error.effect()),
@@ -196,6 +220,7 @@ async fn no_call_and_no_fault_are_missing_in_the_table() {
     let place = place();
     let (plan, outputs, task) = crashing(&place).await;
     place.step(&plan, "back", &outputs).await.result.expect("back");
+    place.service.observe(&place.scope(&plan, "watch", &outputs)).await.expect("a look at what was stopped");
     place.service.revisions(3).await.expect("revisions");
     place.service.logs().expect("logs").tail(&task, 5).await.expect("lines");
     place.service.logs().expect("logs").errors(Timestamp::from_millis(0), 5).await.expect("lines");
@@ -224,4 +249,19 @@ async fn who_may_not_stop_deployments_goes_back_by_an_update() {
     place.step(&plan, "back", &outputs).await.result.expect("back");
     assert_eq!(place.emulator.counts().mutating() - before, 2, "one refused, one done");
     assert_eq!(place.service.inspect().await.expect("a look").serving.name, "prod-api-task:1");
+}
+
+/// On request or by itself: only DescribeServiceDeployments tells why ECS goes back.
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_somebody_stops_is_not_taken_back_by_ecs() {
+    let place = place();
+    let (plan, outputs, _) = crashing(&place).await;
+    let scope = stopped(&place, &plan, &outputs).await;
+    for _ in 0..2 {
+        let seen = place.service.observe(&scope).await.expect("a look");
+        let Motion::Foreign { revision, by } = seen.motion else { panic!("{seen:?}") };
+        assert_eq!(revision.expect("where to").name, "prod-api-task:1");
+        assert_eq!(by.expect("by whom").0, "a request to stop the deployment");
+    }
+    assert_eq!(place.emulator.counts().of("DescribeServiceDeployments"), 1, "asked once");
 }

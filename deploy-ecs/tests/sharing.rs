@@ -20,7 +20,7 @@ use serde_json::json;
 
 /// A rollout that takes about five minutes: Fargate's times, behind a load balancer that drains for three.
 fn five_minutes() -> Config {
-    let timings = Timings { drain_ms: 190_000, ..Timings::fargate() };
+    let timings = Timings { drain_ms: 110_000, ..Timings::fargate() };
     Config { timings, ..Config::default() }
 }
 
@@ -65,6 +65,11 @@ async fn ten_services_cost_what_one_costs() {
     let last = *told.values().max().expect("ends");
     let watching = calls.iter().filter(|call| call.at_ms > updated && call.at_ms <= last).count();
     let minutes = (last - updated) as f64 / 60_000.0;
+    let mut by: BTreeMap<(String, i64), u32> = BTreeMap::new();
+    for call in calls.iter().filter(|call| call.at_ms > updated && call.at_ms <= last) {
+        *by.entry((call.action.clone(), (call.at_ms - updated) / 30_000)).or_default() += 1;
+    }
+    println!("{by:?}");
     println!("{watching} reads in {minutes:.1} min: {:?}", place.emulator.counts());
     assert!((4.5..6.0).contains(&minutes), "{minutes}");
     assert!(watching as f64 <= 15.0 * minutes, "at most 75 in five minutes: {watching} in {minutes:.1} min");

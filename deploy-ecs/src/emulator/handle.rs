@@ -217,7 +217,7 @@ impl Emulator {
             }
             FaultKind::Malformed200 => {
                 let whole = self.apply(call, at_ms, Some(kind));
-                let cut: String = whole.body.chars().take(whole.body.len() / 2).collect();
+                let cut: String = whole.body.chars().take(16).collect();
                 return Ok(WireAnswer { status: 200, error_code: None, body: format!("{cut}<"), ..whole });
             }
             FaultKind::LateApply(ms) => {

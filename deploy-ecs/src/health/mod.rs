@@ -38,6 +38,8 @@ pub(crate) struct Memory {
     pub(crate) old_since: Option<Timestamp>,
     /// A task was started while nothing should move: until then its predecessor is looked for.
     pub(crate) recheck_until: Option<Timestamp>,
+    /// It went back because somebody asked to stop it, as far as that was asked about.
+    pub(crate) stopped: Option<bool>,
     /// Events that were read.
     pub(crate) events: BTreeSet<String>,
     /// Tasks of it that failed, each once.

@@ -235,7 +235,7 @@ fn events(
         if since.is_none() || at < since {
             continue;
         }
-        if facts.holding && message.contains(" has started ") && memory.events.insert(id.to_owned()) {
+        if message.contains(" has started ") && memory.events.insert(id.to_owned()) && facts.holding {
             // A task that ends and is replaced between two looks shows in no count: the replacing is told for free.
             memory.recheck_until = Some(observation.at.plus_ms(RECHECK_MS));
         }
@@ -290,7 +290,7 @@ fn lingering(
 /// Whether the stopped tasks are worth two more calls.
 fn suspicious(at: Timestamp, ours: Option<&Deployment>, running: u32, memory: &mut Memory) -> bool {
     /// A task that is pending for longer than this may be one that fails and is started anew.
-    const PENDING_MS: u64 = 20_000;
+    const PENDING_MS: u64 = 90_000;
     let Some(ours) = ours else { return false };
     let fell = running < memory.running;
     if running > memory.running || ours.pending_count() == 0 {
