@@ -1,7 +1,7 @@
 //! What people and processes do in a run, and the one who puts everything in order after the chaos.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -145,6 +145,12 @@ impl Stage {
     }
 
     async fn go(self: &Arc<Self>, deploys: &Deploys, act: &Act) {
+        deploys.process.acts.fetch_add(1, Ordering::Relaxed);
+        self.act(deploys, act).await;
+        deploys.process.acts.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn act(self: &Arc<Self>, deploys: &Deploys, act: &Act) {
         let target = deploys.target(self.scenario.bake_s);
         let number = self.sim.random.below(1000);
         let result = match act {

@@ -58,6 +58,8 @@ pub(super) struct Process {
     store_calls: AtomicU64,
     platform_calls: AtomicU64,
     leases: AtomicU64,
+    /// What its person has asked for and not got an answer to.
+    pub(super) acts: AtomicU64,
     burst: Mutex<(u64, u64)>,
     pub(super) rollouts: Mutex<Vec<Rollout>>,
 }
@@ -81,6 +83,7 @@ impl Process {
             store_calls: AtomicU64::new(0),
             platform_calls: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            acts: AtomicU64::new(0),
             burst: Mutex::default(),
             rollouts: Mutex::default(),
         });
@@ -99,9 +102,10 @@ impl Process {
         lock(&self.gate).dead
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    /// It may do what it was about to do before the faults stopped.
+    pub(super) fn is_busy(&self) -> bool {
         let gate = lock(&self.gate);
-        gate.paused > 0 && !gate.dead
+        !gate.dead && (gate.paused > 0 || self.acts.load(Ordering::Relaxed) > 0)
     }
 
     pub(super) fn die(&self, why: &str) {

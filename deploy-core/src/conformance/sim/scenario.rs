@@ -166,7 +166,7 @@ impl Scenario {
         let shape = one(random, shapes);
         let count = 1 + usize::try_from(random.below(3)).unwrap_or(0);
         let hosts = 1 + random.below(3);
-        let slots: Vec<Slot> = (0..count)
+        let mut slots: Vec<Slot> = (0..count)
             .map(|_| Slot {
                 host: random.below(hosts),
                 offset_ms: if random.chance(50) { 0 } else { offset(random) },
@@ -202,6 +202,13 @@ impl Scenario {
             }
         }
         deeds.sort_by_key(|deed| deed.at);
+        // Only who takes over seals, and settles most: where that is to be met, somebody has died before.
+        if let Some(slot) = slots.first_mut().filter(|_| random.chance(15)) {
+            let died = Point::Platform { nth: 1 + random.below(6), after: random.chance(50) };
+            let met = Point::During { what: one(random, &["seal", "settle"]), after: random.chance(50) };
+            slot.traps = vec![Trap { point: died, then: Then::Die }];
+            slot.again.insert(0, Trap { point: met, then: Then::Die });
+        }
         // Settling is rare where little is unanswered: who waits for it gets something to settle.
         let settles = slots
             .iter()
