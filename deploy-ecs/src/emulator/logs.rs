@@ -151,8 +151,7 @@ impl Logs {
         let group = self.group(params)?;
         let names = params.strings("logStreamNames")?;
         let prefix = params.str("logStreamNamePrefix")?;
-        // Only the simplest filter pattern: every word must be in the line.
-        let pattern = params.str("filterPattern")?.unwrap_or("").replace('"', "");
+        let pattern = Pattern::parse(params.str("filterPattern")?.unwrap_or(""))?;
         let mut found = Vec::new();
         for (stream, lines) in group {
             if !names.is_empty() && !names.contains(&stream.as_str())
@@ -161,7 +160,7 @@ impl Logs {
                 continue;
             }
             for (at, line) in within(lines, params)?.enumerate() {
-                if pattern.split_whitespace().all(|word| line.text.contains(word)) {
+                if pattern.matches(&line.text) {
                     found.push((line.at, stream, at, &line.text));
                 }
             }
@@ -267,4 +266,74 @@ fn limit(params: Params<'_>) -> Result<usize, ApiError> {
 fn arn(config: &Config, group: &str, stream: Option<&str>) -> String {
     let group = format!("arn:aws:logs:{}:{}:log-group:{group}", config.region, config.account);
     stream.map_or_else(|| format!("{group}:*"), |s| format!("{group}:log-stream:{s}"))
+}
+/// A filter pattern for unstructured lines: words and quoted phrases that must be in a line, `-` before those that must
+/// not, `?` before those of which one is enough (where nothing must be there).
+#[derive(Debug, Default)]
+struct Pattern {
+    all: Vec<String>,
+    any: Vec<String>,
+    none: Vec<String>,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let text = text.trim();
+        if text.starts_with(['{', '[', '%']) {
+            return Err(ApiError::invalid("Only filter patterns for unstructured lines are known here."));
+        }
+        let (mut pattern, mut rest) = (Self::default(), text);
+        while !rest.is_empty() {
+            let (kind, term) = match rest.strip_prefix('?') {
+                Some(term) => (&mut pattern.any, term),
+                None => match rest.strip_prefix('-') {
+                    Some(term) => (&mut pattern.none, term),
+                    None => (&mut pattern.all, rest),
+                },
+            };
+            let (word, after) = match term.strip_prefix('"') {
+                Some(phrase) => phrase
+                    .split_once('"')
+                    .ok_or_else(|| ApiError::invalid("Invalid filter pattern: a quote is not closed."))?,
+                None => term.split_once(char::is_whitespace).unwrap_or((term, "")),
+            };
+            kind.push(word.to_owned());
+            rest = after.trim_start();
+        }
+        Ok(pattern)
+    }
+
+    fn matches(&self, line: &str) -> bool {
+        let has = |word: &String| line.contains(word.as_str());
+        let any = self.any.is_empty() || !self.all.is_empty() || self.any.iter().any(has);
+        self.all.iter().all(has) && any && !self.none.iter().any(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    #[test]
+    fn patterns_for_unstructured_lines() {
+        for (pattern, line, matches) in [
+            ("", "anything", true),
+            ("ERROR", "an ERROR", true),
+            ("ERROR", "an error", false),
+            ("left right", "right then left", true),
+            ("left right", "right alone", false),
+            ("?ERROR ?error", "an error", true),
+            ("?ERROR ?error", "all is well", false),
+            ("\"not found\"", "page not found", true),
+            ("\"not found\"", "found it not", false),
+            ("ERROR -Exiting", "ERROR Exiting", false),
+            ("ERROR -Exiting", "ERROR here", true),
+        ] {
+            let parsed = Pattern::parse(pattern).expect(pattern);
+            assert_eq!(parsed.matches(line), matches, "{pattern} on {line}");
+        }
+        for wrong in ["{ $.level = 1 }", "[a, b]", "%regex%", "\"open"] {
+            assert!(Pattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }
