@@ -37,14 +37,14 @@ pub(crate) enum Lease {
 }
 
 /// How a lease is taken that somebody else may still hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Taking {
     /// To begin: a holder that exists or beats is left alone.
     ToBegin,
     /// To go on: that its process exists does not mean that a driver runs in it, so its beat has to move.
     ToGoOn,
-    /// A person breaks the lease.
-    ByForce,
+    /// A person breaks the lease, for this reason.
+    ByForce(String),
 }
 
 pub(crate) struct Held {
@@ -62,7 +62,7 @@ pub(crate) struct Held {
 
 impl Target {
     /// Asks for the lease of the home claim, and waits for the answer (up to the patience W).
-    pub(crate) async fn lease(&self, claim: &Claim, want: Want, how: Taking) -> Result<Lease> {
+    pub(crate) async fn lease(&self, claim: &Claim, want: Want, taking: Taking) -> Result<Lease> {
         let shared = &self.deployer.0;
         let records = self.records();
         let me = shared.holder.clone().unwrap_or_else(|| crate::state::process::current(&*shared.random));
@@ -77,23 +77,27 @@ impl Target {
             random: Arc::clone(&shared.random),
             liveness: Arc::clone(&shared.liveness),
             store_call: Duration::from_millis(shared.timing.store_call_ms),
-            believe_alive: how == Taking::ToBegin,
+            believe_alive: taking == Taking::ToBegin,
         };
         let (to_keeper, from_driver) = mpsc::unbounded_channel();
         let (to_driver, mut from_keeper) = mpsc::unbounded_channel();
         let task = task::spawn(session.run(keeper, from_driver, to_driver));
-        if how == Taking::ByForce {
+        if matches!(taking, Taking::ByForce(_)) {
             let _ = to_keeper.send(ToKeeper::Break);
         }
         loop {
             match from_keeper.recv().await {
                 Some(KeeperAction::Taken { fence, previous, how, head }) => {
                     let previous = previous.as_ref().map(owner_words);
+                    let reason = match taking {
+                        Taking::ByForce(reason) if how == DriverHow::Broken => Some(reason),
+                        _ => None,
+                    };
                     let held = Held {
                         fence,
                         previous,
                         how,
-                        reason: None,
+                        reason,
                         head,
                         keeper: to_keeper,
                         from_keeper,

@@ -17,6 +17,7 @@ pub use json::{JsonLines, json, json_line};
 pub use lines::PlainLines;
 pub use message::message;
 #[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use spans::Spans;
 #[cfg(feature = "terminal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "terminal")))]

@@ -2,7 +2,6 @@
 //! showing. Pure: the same events give the same lines, live or replayed.
 
 use litemap::LiteMap;
-
 use serde_json::Value;
 
 use super::message;

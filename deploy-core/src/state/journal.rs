@@ -227,7 +227,7 @@ pub enum DriverHow {
     Parks,
 }
 
-/// What an entry states. The `type` words are those of the JSON lines.
+/// What an entry states. Its words are the `type` words of the JSON lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -12,7 +12,7 @@ use crate::{
     rollout::Rollout,
     state::{
         head::Head,
-        journal::{CommandKind, CommandRecord, DriverHow},
+        journal::{CommandKind, CommandRecord},
         keeper::Want,
         process::Alive,
         session::send_command,
@@ -26,7 +26,7 @@ impl Target {
     /// # Errors
     /// [`ErrorKind::Store`] if the state cannot be read, [`ErrorKind::Unsupported`] if another version wrote it.
     pub async fn resume(&self) -> Result<Option<Rollout>> {
-        self.go_on(Taking::ToGoOn, None).await
+        self.go_on(Taking::ToGoOn).await
     }
 
     /// Takes the lease of an unfinished rollout from whoever holds it, and goes on with it. For a person who knows that
@@ -35,7 +35,7 @@ impl Target {
     /// # Errors
     /// As [`resume`](Self::resume).
     pub async fn break_lease(&self, reason: impl Into<String>) -> Result<Option<Rollout>> {
-        self.go_on(Taking::ByForce, Some(scrub_line(&reason.into()))).await
+        self.go_on(Taking::ByForce(scrub_line(&reason.into()))).await
     }
 
     /// The unfinished rollout, to look at and to command: its commands travel through the store, and if its holder is
@@ -51,7 +51,7 @@ impl Target {
         }
     }
 
-    pub(crate) async fn go_on(&self, how: Taking, reason: Option<String>) -> Result<Option<Rollout>> {
+    pub(crate) async fn go_on(&self, taking: Taking) -> Result<Option<Rollout>> {
         loop {
             let Some((home, head)) = self.home().await? else { return Ok(None) };
             let Some(rollout) = head.claim.clone() else { return Ok(None) };
@@ -76,13 +76,13 @@ impl Target {
                     format!("the place of {} cannot be seen now; its deploy is left as it is", self.name()?);
                 return Err(Error::new(ErrorKind::Unavailable, text).next("resume when it can be seen"));
             };
-            match self.lease(&home, Want::Resume, how).await? {
+            match self.lease(&home, Want::Resume, taking.clone()).await? {
                 Lease::Nothing | Lease::Overtaken(_) => {}
                 Lease::Busy(head) => return Ok(Some(self.follow(home, *head)?)),
                 Lease::Unfinished(_) => {
                     return Err(Error::new(ErrorKind::Unexpected, "a resumption cannot be refused so"));
                 }
-                Lease::Held(mut held) => {
+                Lease::Held(held) => {
                     if held.head.claim.as_ref() != Some(&rollout) {
                         // It ended, and another began, while we looked. Leave that one alone.
                         let _ =
@@ -98,7 +98,6 @@ impl Target {
                     machine.replay(&journal)?;
                     let pin = records.target(self.name()?).await?.map(|(_, record)| record.pin);
                     let paused = machine.is_paused();
-                    held.reason = reason.filter(|_| held.how == DriverHow::Broken);
                     let rollout = self.drive(plan, machine, *held, journal, pin, quiet_ms, versions).await?;
                     if paused {
                         // "Go on", whoever stopped it.
@@ -136,7 +135,7 @@ impl Target {
         send_command(&self.records(), &home, &command, &*shared.random).await?;
         let dead = head.holder.as_ref().is_none_or(|holder| shared.liveness.of(holder) == Alive::Dead);
         if dead {
-            self.go_on(Taking::ToGoOn, None).await?;
+            self.go_on(Taking::ToGoOn).await?;
         }
         Ok(())
     }

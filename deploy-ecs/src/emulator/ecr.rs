@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use deploy_core::hash;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -46,11 +47,7 @@ pub(super) struct Resolved {
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 pub(super) fn sha256(text: &str) -> String {
-    let hash = hmac_sha256::Hash::hash(text.as_bytes());
-    hash.iter().fold(String::from("sha256:"), |mut hex, byte| {
-        hex.push_str(&format!("{byte:02x}"));
-        hex
-    })
+    format!("sha256:{}", hash::bytes(text.as_bytes()))
 }
 
 /// An image that nobody pushed: manifest and configuration, made from its name, so that every run has the same

@@ -183,13 +183,10 @@ fn driver(how: DriverHow, reason: Option<&str>) -> Fact {
     }
 }
 
-fn broken() -> Vec<(&'static str, Fact)> {
-    vec![("driver-broken", driver(DriverHow::Broken, Some("its machine is gone")))]
-}
-
 /// Name of the file, and what it holds.
 pub(super) fn all() -> Vec<(String, Entry)> {
-    let facts = [others(), steps(), decisions(), ends(), broken()].concat();
+    let broken = ("driver-broken", driver(DriverHow::Broken, Some("its machine is gone")));
+    let facts = [others(), steps(), decisions(), ends(), vec![broken]].concat();
     let entry = |(seq, (name, fact))| (format!("entry/{name}.json"), entry(seq, fact));
     (1..).zip(facts).map(entry).collect()
 }
