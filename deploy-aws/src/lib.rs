@@ -1,5 +1,5 @@
 //! What deploy-kit's AWS platforms share: a connection made from the standard chain, the caller's identity, one
-//! attempt per permit, one place that maps errors, image digests from ECR, and log tails from CloudWatch.
+//! attempt per permit, one place that maps errors, what ECR knows of images, and log tails from CloudWatch.
 //!
 //! # One attempt per permit
 //! The SDK's own retries and its clock-skew correction are off: with them on it signs a request anew after minutes and
@@ -17,6 +17,8 @@
 mod connection;
 mod ecr;
 mod error;
+mod fetch;
+mod image_name;
 mod logs;
 mod shared;
 mod time;
@@ -25,6 +27,7 @@ mod time;
 pub mod sdk;
 
 pub use connection::{Aws, AwsConfig, Caller};
-pub use ecr::ImageName;
+pub use ecr::{EcrImage, ImagePlatform};
+pub use image_name::ImageName;
 pub use logs::{LogPlace, errors, tail};
 pub use shared::Limit;

@@ -31,6 +31,7 @@ mod config;
 mod connection;
 mod definition;
 mod health;
+mod images;
 mod limits;
 mod logs;
 mod looks;

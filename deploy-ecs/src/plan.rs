@@ -137,7 +137,7 @@ pub(crate) fn wanted(
                 "wrong image: container {container} of {service} ({}) takes {expected}; this release gives it {gets}",
                 base.family()
             );
-            return Err(Error::new(ErrorKind::Invalid, text).next("deploy it to the service that takes it"));
+            return Err(Error::new(ErrorKind::Refused, text).next("deploy it to the service that takes it"));
         }
     }
     if let Some(change) = release.changes.iter().find(|change| !current.contains_key(&change.container)) {

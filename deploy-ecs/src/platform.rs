@@ -21,6 +21,7 @@ use crate::{
     connection::Service,
     definition::{arn_of, component, declared},
     health::{self, Memory},
+    images,
     plan::{self, Seen},
     snapshot::{self, Detail},
     steps::{register, update_service},
@@ -52,7 +53,7 @@ impl Platform for Service {
         let images = match goal {
             Goal::Deploy(release) => {
                 let wanted = plan::wanted(release, &base, &self.settings, service)?;
-                self.by_digest(wanted, &mut notes).await?
+                images::by_digest(&self.client, wanted, &base, &mut notes).await?
             }
             Goal::Restore(revision) => {
                 self.startable(revision)
@@ -161,14 +162,14 @@ impl Platform for Service {
             );
         }
         for (container, image) in definition.images() {
-            match self.client.aws.image_exists(&ImageName::parse(&image)).await {
-                Ok(false) => {
+            match self.client.aws.image(&ImageName::parse(&image)).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     let text =
                         format!("{}: the image of container {container} is gone: {image}", definition.name());
                     return Err(Error::new(ErrorKind::NotFound, text)
                         .next("choose another revision, or push it again"));
                 }
-                Ok(true) => {}
                 // Who may deploy need not be allowed to read the registry: what it cannot show is no reason to refuse.
                 Err(error) => tracing::debug!(%error, %image, "cannot tell whether the image exists"),
             }
@@ -205,29 +206,6 @@ impl Service {
             observation.motion = Motion::Foreign { revision: to.clone(), by };
         }
         Ok(())
-    }
-
-    /// Tags to digests: what is deployed cannot change its meaning afterwards.
-    async fn by_digest(
-        &self,
-        wanted: BTreeMap<String, String>,
-        notes: &mut Vec<String>,
-    ) -> Result<BTreeMap<String, String>> {
-        let mut images = BTreeMap::new();
-        for (container, reference) in wanted {
-            let name = ImageName::parse(&reference);
-            let image = match self.client.aws.digest(&name).await? {
-                Some(digest) => name.at(&digest).to_string(),
-                None => {
-                    notes.push(format!(
-                        "container {container}: the digest of {reference} is not known, its tag is deployed"
-                    ));
-                    reference
-                }
-            };
-            images.insert(container, image);
-        }
-        Ok(images)
     }
 
     /// Known good, then what runs steadily: those of them that could be started now.
