@@ -149,7 +149,7 @@ async fn bad(tag: &str) -> (f64, u64) {
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|task| task["stoppedAt"].as_f64())
+        .filter_map(|task| task["stoppingAt"].as_f64())
         .filter(|at| *at <= decided)
         .collect();
     stopped.sort_by(f64::total_cmp);

@@ -29,5 +29,5 @@ pub mod sdk;
 pub use connection::{Aws, AwsConfig, Caller};
 pub use ecr::{EcrImage, ImagePlatform};
 pub use image_name::ImageName;
-pub use logs::{LogPlace, errors, tail};
+pub use logs::{LogLines, LogPlace, search, tail};
 pub use shared::Limit;

@@ -1,6 +1,6 @@
-//! Lines of CloudWatch log streams: the last ones of one, and those of many that look like errors.
+//! Lines of CloudWatch log streams: the last ones of one, and those of many since some time.
 
-use deploy_core::{Result, model::Timestamp};
+use deploy_core::{Result, model::Timestamp, platform::LogLine};
 
 use crate::{Aws, Limit, sdk};
 
@@ -8,6 +8,16 @@ use crate::{Aws, Limit, sdk};
 const READ: Limit = Limit { name: "logs: get", burst: 10, per_second: 10 };
 /// FilterLogEvents.
 const SEARCH: Limit = Limit { name: "logs: filter", burst: 5, per_second: 5 };
+/// Which lines are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogLines {
+    /// All of them.
+    All,
+    /// Those that look like errors.
+    Errors,
+}
+
 /// What a line of an error has, in CloudWatch's filter syntax: any of these words.
 const ERRORS: &str = "?ERROR ?Error ?error ?FATAL ?Fatal ?fatal ?CRITICAL ?Exception ?panic ?Traceback";
 /// How many pages of a search are read: CloudWatch may answer with empty ones.
@@ -51,17 +61,24 @@ pub async fn tail(aws: &Aws, place: &LogPlace, limit: usize) -> Result<Vec<Strin
     Ok(lines.collect())
 }
 
-/// Up to `limit` lines since then that look like errors, oldest first, each `time  stream  line`, of all streams whose
-/// names begin with the place's. Up to ten `FilterLogEvents`.
+/// Up to `limit` lines since then, oldest first, of all streams whose names begin with the place's; their source is the stream. Up to ten `FilterLogEvents`.
 ///
 /// # Errors
 /// What CloudWatch Logs says.
-pub async fn errors(aws: &Aws, place: &LogPlace, since: Timestamp, limit: usize) -> Result<Vec<String>> {
+pub async fn search(
+    aws: &Aws,
+    place: &LogPlace,
+    which: LogLines,
+    since: Timestamp,
+    limit: usize,
+) -> Result<Vec<LogLine>> {
+    let pattern = (which == LogLines::Errors).then(|| ERRORS.to_owned());
     let client = client(aws, place);
     let (mut lines, mut page) = (Vec::new(), None);
     for _ in 0..PAGES {
         aws.pace(&SEARCH).await;
-        let call = client.filter_log_events().log_group_name(&place.group).filter_pattern(ERRORS);
+        let call = client.filter_log_events().log_group_name(&place.group);
+        let call = call.set_filter_pattern(pattern.clone());
         let call = call.log_stream_name_prefix(&place.stream).start_time(since.as_millis());
         let answer = Box::pin(call.set_next_token(page).send()).await;
         let doing = || format!("FilterLogEvents {} {}", place.group, place.stream);
@@ -70,7 +87,7 @@ pub async fn errors(aws: &Aws, place: &LogPlace, since: Timestamp, limit: usize)
         lines.extend(answer.events().iter().map(|event| {
             let at = Timestamp::from_millis(event.timestamp().unwrap_or(0));
             let (stream, line) = (event.log_stream_name().unwrap_or(""), event.message().unwrap_or(""));
-            format!("{at}  {stream}  {}", line.trim_end())
+            LogLine::new(at, stream, line.trim_end())
         }));
         page = answer.next_token().map(str::to_owned);
         if page.is_none() || lines.len() >= limit {

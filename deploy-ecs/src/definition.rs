@@ -112,6 +112,12 @@ impl Definition {
         list.into_iter().flatten().filter_map(Value::as_object)
     }
 
+    /// How many variables of all containers are references to secrets.
+    pub(crate) fn secrets(&self) -> usize {
+        let list = |container: &Map<String, Value>| container.get("secrets")?.as_array().map(Vec::len);
+        self.container_list().filter_map(list).sum()
+    }
+
     /// Image reference by container.
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let text = |container: &Map<String, Value>, key: &str| {

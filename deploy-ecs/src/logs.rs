@@ -1,8 +1,12 @@
 //! Where the lines of tasks are, and those that look like errors.
 
 use async_trait::async_trait;
-use deploy_aws::LogPlace;
-use deploy_core::{Error, ErrorKind, Result, model::Timestamp, platform::Logs};
+use deploy_aws::{LogLines, LogPlace};
+use deploy_core::{
+    Error, ErrorKind, Result,
+    model::Timestamp,
+    platform::{LogLine, Logs},
+};
 
 use crate::{connection::Service, definition::Definition, health};
 
@@ -21,7 +25,18 @@ impl Logs for Service {
     }
 
     /// `DescribeServices`, `DescribeTaskDefinition`, and `FilterLogEvents` for each container.
-    async fn errors(&self, since: Timestamp, limit: usize) -> Result<Vec<String>> {
+    async fn errors(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
+        self.search(LogLines::Errors, since, limit).await
+    }
+
+    /// As `errors`.
+    async fn written(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
+        self.search(LogLines::All, since, limit).await
+    }
+}
+
+impl Service {
+    async fn search(&self, which: LogLines, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
         let service = self.client.describe().await?;
         let definition = self.client.definition(service.task_definition().unwrap_or_default()).await?;
         let places: Vec<LogPlace> = definition
@@ -34,15 +49,13 @@ impl Logs for Service {
         }
         let mut lines = Vec::new();
         for place in places {
-            lines.extend(deploy_aws::errors(&self.client.aws, &place, since, limit).await?);
+            lines.extend(deploy_aws::search(&self.client.aws, &place, which, since, limit).await?);
         }
         lines.sort();
         lines.truncate(limit);
         Ok(lines)
     }
-}
 
-impl Service {
     pub(crate) async fn lines(
         &self,
         definition: &Definition,

@@ -258,6 +258,7 @@ fn deploy(
         return Ok(());
     }
     plan.diff = diff(base, &seen.images, &release.changes);
+    plan.unchanged = Some(unchanged(base, detail));
     let mut images = base.images();
     images.extend(seen.images.clone());
     // The number is only known once it is registered, and `declared` with it: `scope` tells then.
@@ -288,6 +289,25 @@ fn watch(name: &str, detail: &Detail, settings: &Settings) -> Step {
         .within_ms(settings.watch_ms.unwrap_or(patience))
 }
 
+/// What a release leaves as it is, as far as people ask about it.
+fn unchanged(base: &Definition, detail: &Detail) -> String {
+    let has = |key: &str| base.content.contains_key(key);
+    let mut parts: Vec<String> =
+        ["cpu", "memory"].into_iter().filter(|key| has(key)).map(str::to_owned).collect();
+    if has("taskRoleArn") || has("executionRoleArn") {
+        parts.push("roles".into());
+    }
+    let secrets = base.secrets();
+    if secrets > 0 {
+        parts.push(format!("secrets ({secrets})"));
+    }
+    if detail.grace_s > 0 {
+        parts.push(format!("grace {} s", detail.grace_s));
+    }
+    parts.push(format!("desired count {}", detail.desired));
+    parts.join(", ")
+}
+
 fn other(name: &str, before: &str, after: &str) -> Change {
     Change::new("other", name, Some(before.to_owned()), Some(after.to_owned()))
 }
@@ -311,7 +331,7 @@ fn diff(base: &Definition, images: &BTreeMap<String, String>, changes: &[ConfigC
         });
         if before.is_some() || after.is_some() {
             diff.push(
-                Change::new("env", format!("{} {}", change.container, change.key), before, after).hidden(),
+                Change::new("env", format!("{}:{}", change.container, change.key), before, after).hidden(),
             );
         }
     }
@@ -329,7 +349,7 @@ fn way_back(plan: &Plan, seen: &Seen<'_>, cx: &PlanContext, service: &str) -> Re
             "none: nothing is known good, and what {service} runs is not steady or could not be started again"
         )));
     };
-    let words = format!("update service to {}   1 call", to.name);
+    let words = format!("update service to {}", to.name);
     let mut back = WayBack::to(to.clone(), vec![update_service::to("back", to, service)?], words);
     back.proven = cx.known_good.as_ref().is_some_and(|good| arn_of(good).ok() == arn_of(to).ok());
     back.not_restored = to

@@ -46,7 +46,7 @@ async fn a_good_release_is_registered_and_becomes_done() {
     let plan = place.plan(&Goal::Deploy(goal)).await.unwrap();
     let kinds: Vec<_> = plan.steps.iter().map(|step| (step.id.as_str(), step.kind.word())).collect();
     assert_eq!(kinds, [("register", "effect"), ("update", "effect"), ("watch", "await")]);
-    assert_eq!(plan.way_back.words, "update service to prod-api-task:1   1 call");
+    assert_eq!(plan.way_back.words, "update service to prod-api-task:1");
     assert_eq!(plan.floor, 2);
 
     let mut outputs = Outputs::new();
@@ -91,7 +91,7 @@ async fn what_the_sdk_does_not_know_survives() {
     place.emulator.skip_ms(120_000);
     let release = Release::of_what_runs().env("api", "NEW", "3").unset("api", "DROP");
     let plan = place.plan(&Goal::Deploy(release)).await.unwrap();
-    assert!(format!("{:?}", plan.diff).contains("env + api NEW"), "{:?}", plan.diff);
+    assert!(format!("{:?}", plan.diff).contains("env + api:NEW"), "{:?}", plan.diff);
     assert!(!format!("{:?}", plan.diff).contains('3'), "values are hidden: {:?}", plan.diff);
     place.done(&plan, "register", &mut Outputs::new()).await;
     let answer = place
@@ -193,7 +193,7 @@ async fn an_image_for_another_architecture_is_refused() {
         let Some([asked, is]) = wrong else {
             let plan = planned.unwrap();
             assert!(
-                plan.changes_something() && plan.notes.is_empty(),
+                plan.changes_something() && !format!("{:?}", plan.notes).contains("architecture"),
                 "{definition} {tag}: {:?}",
                 plan.notes
             );

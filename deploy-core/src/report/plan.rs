@@ -50,8 +50,6 @@ pub struct PlanScreen {
     pub standing: Option<String>,
     /// What was verified of each container's image: `built from 9f2c1ab, linux/amd64`.
     pub images: BTreeMap<String, String>,
-    /// What does not change, in words.
-    pub unchanged: Option<String>,
     /// The commits, newest first.
     pub commits: Vec<CommitRow>,
     /// How many migrations they bring.
@@ -81,7 +79,6 @@ impl PlanScreen {
             since: None,
             standing: None,
             images: BTreeMap::new(),
-            unchanged: None,
             commits: Vec::new(),
             migrations: 0,
             checks: Vec::new(),
@@ -211,7 +208,7 @@ fn changes(rows: &mut Rows, screen: &PlanScreen) {
             _ => rows.rows(part, of_part.map(|change| plain(change, screen.show_values))),
         }
     }
-    if let Some(unchanged) = &screen.unchanged {
+    if let Some(unchanged) = &screen.plan.unchanged {
         rows.row(if seen.contains(&"other") { "" } else { "other" }, &format!("nothing: {unchanged}"), "");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{Outcome, Revision, RolloutId, Snapshot, TargetName},
     state::{
-        journal::{Entry, Fact},
+        journal::{Entry, Fact, StepState},
         process::Alive,
     },
 };
@@ -22,7 +22,7 @@ pub struct Deploy {
     pub actor: String,
     /// From where.
     pub from: Revision,
-    /// To where.
+    /// To where. What the platform names only once it is made has that name here, as soon as a step returned it.
     pub to: Revision,
     /// Whether it was a rollback.
     pub rollback: bool,
@@ -87,6 +87,15 @@ impl Target {
                         deploys.iter_mut().rev().find(|deploy| deploy.rollout == entry.rollout)
                     {
                         deploy.outcome = Some((**outcome).clone());
+                    }
+                }
+                Fact::Step { output: Some(output), state: StepState::Done, .. } => {
+                    let made = output.get("revision").cloned().map(serde_json::from_value::<Revision>);
+                    if let (Some(Ok(made)), Some(deploy)) = (made, deploys.last_mut())
+                        && deploy.rollout == entry.rollout
+                        && deploy.to.declared.is_empty()
+                    {
+                        deploy.to.name = made.name;
                     }
                 }
                 _ => {}

@@ -1,14 +1,16 @@
 //! `logs`: what the instances of a deploy wrote, as far as they were seen; with `-f` the deploy as it goes on.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use deploy_kit::{
     Error, ErrorKind, Result, Target,
+    clock::{Clock, SystemClock},
     config::TargetConfig,
     event::{Event, EventKind, PhaseName},
+    model::Timestamp,
     observers::{JsonLines, Observer, PlainLines},
-    platform::Logs,
-    report::scrub_lines,
+    platform::{LogLine, Logs},
+    report::{scrub_line, scrub_lines},
     state::journal::{Entry, Fact},
 };
 
@@ -16,6 +18,8 @@ use super::{grammar::Logging, session::Session};
 
 /// The most lines of one instance.
 const LINES: usize = 10_000;
+/// How often new lines are asked for while a deploy is followed.
+const FOLLOW: Duration = Duration::from_secs(3);
 
 pub(super) async fn logs(session: &Session<'_>, given: &Logging) -> Result<u8> {
     let config = session.one(given.target.as_deref())?;
@@ -44,8 +48,9 @@ pub(super) async fn logs(session: &Session<'_>, given: &Logging) -> Result<u8> {
         replay(config, &entries, &lines);
     }
     let instances = instances(&entries);
-    if instances.is_empty() {
-        eprintln!("no instance of deploy {deploy} was seen failing; logs of the others are not read yet");
+    if let (true, Some(logs), Some(first)) = (instances.is_empty(), target.logs(), entries.first()) {
+        let mut written = Written::since(first.at);
+        return written.show(session, config, &*logs, &entries).await.map(|()| 0);
     }
     for (instance, kept) in instances {
         let lines = lines(&target, &instance, kept).await;
@@ -64,12 +69,54 @@ async fn errors(
     first: &Entry,
     entries: &[Entry],
 ) -> Result<u8> {
-    for line in scrub_lines(&logs.errors(first.at, LINES).await?) {
-        let (at, rest) = line.split_once("  ").unwrap_or(("", &line));
-        let (source, text) = rest.split_once("  ").unwrap_or(("", rest));
-        say(session, config, entries, source, &format!("{at}  {text}"));
-    }
+    say_all(session, config, entries, &logs.errors(first.at, LINES).await?);
     Ok(0)
+}
+
+/// Lines of many instances, by instance: what spans several lines of one is scrubbed as a whole.
+fn say_all(session: &Session<'_>, config: &TargetConfig, entries: &[Entry], lines: &[LogLine]) {
+    let mut sources: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in lines {
+        sources.entry(&line.source).or_default().push(format!("{}  {}", line.at, line.text));
+    }
+    for (source, lines) in sources {
+        for line in scrub_lines(&lines) {
+            say(session, config, entries, &scrub_line(source), &line);
+        }
+    }
+}
+
+/// What all instances write, each line once.
+struct Written {
+    since: Timestamp,
+    /// The lines of that time, which the next answer has again.
+    shown: Vec<LogLine>,
+}
+
+impl Written {
+    fn since(since: Timestamp) -> Self {
+        Self { since, shown: Vec::new() }
+    }
+
+    async fn show(
+        &mut self,
+        session: &Session<'_>,
+        config: &TargetConfig,
+        logs: &dyn Logs,
+        entries: &[Entry],
+    ) -> Result<()> {
+        let mut lines = logs.written(self.since, LINES).await?;
+        lines.retain(|line| !self.shown.contains(line));
+        say_all(session, config, entries, &lines);
+        for line in lines {
+            if line.at > self.since {
+                self.since = line.at;
+                self.shown.clear();
+            }
+            self.shown.push(line);
+        }
+        Ok(())
+    }
 }
 
 /// The instances that faults name, and the lines that were kept of each.
@@ -127,7 +174,7 @@ fn replay(config: &TargetConfig, entries: &[Entry], observer: &dyn Observer) {
     }
 }
 
-/// The deploy that runs, from its beginning until it ends or is left.
+/// The deploy that runs, from its beginning until it ends or is left, and what its instances write meanwhile.
 async fn follow(session: &Session<'_>, config: &TargetConfig, target: &Target) -> Result<u8> {
     let Some(rollout) = target.active().await? else {
         eprintln!("nothing is unfinished for {}", config.name);
@@ -138,9 +185,27 @@ async fn follow(session: &Session<'_>, config: &TargetConfig, target: &Target) -
     } else {
         Box::new(PlainLines::new(io::stdout()))
     };
+    let entries = target.journal(rollout.id().as_str()).await?;
+    let logs = target.logs().zip(entries.first());
+    let mut written = logs.as_ref().map(|(_, first)| Written::since(first.at));
     let mut events = rollout.events();
-    while let Some(event) = events.next().await {
-        observer.see(&event);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => observer.see(&event),
+                None => break,
+            },
+            () = SystemClock.sleep(FOLLOW), if written.is_some() => {
+                let (Some(lines), Some((logs, _))) = (&mut written, &logs) else { continue };
+                if let Err(error) = lines.show(session, config, &**logs, &entries).await {
+                    eprintln!("{error}");
+                    written = None;
+                }
+            }
+        }
+    }
+    if let (Some(lines), Some((logs, _))) = (&mut written, &logs) {
+        lines.show(session, config, &**logs, &entries).await?;
     }
     rollout.outcome().await.map(|_| 0)
 }

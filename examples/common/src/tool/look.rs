@@ -53,7 +53,7 @@ async fn row(session: &Session<'_>, config: &TargetConfig) -> Result<StatusRow> 
     Ok(StatusRow {
         target: config.name.clone(),
         commit: status.now.serving.commit.clone(),
-        revision: Some(name.clone()),
+        revision: Some(crate::rows::with_digest(&status.now.serving)),
         counts: status.now.counts,
         since: since.map(|outcome| outcome.ended_at),
         note: note(&status, last),
@@ -127,9 +127,12 @@ fn unseen(session: &Session<'_>, config: &TargetConfig, error: &Error) -> Status
 
 pub(super) async fn history(session: &Session<'_>, name: Option<&str>, limit: usize) -> Result<u8> {
     let config = session.one(name)?;
-    let deploys = session.target(config).await?.history(limit).await?;
+    let target = session.target(config).await?;
+    let deploys = target.history(limit).await?;
     if !session.json {
-        session.say(&crate::history(&deploys, SystemClock.now()));
+        // Without a look the deploys can be shown still.
+        let now = target.status().await.map(|status| status.now).inspect_err(|error| eprintln!("{error}"));
+        session.say(&crate::rows::history_since(&deploys, now.ok().as_ref(), SystemClock.now()));
         return Ok(0);
     }
     for deploy in &deploys {
