@@ -155,11 +155,7 @@ fn write_xml(action: &str, answer: Result<Value, ApiError>) -> WireAnswer {
     match answer {
         Ok(value) => {
             let mut body = format!("<{action}Response xmlns=\"{space}\"><{action}Result>");
-            for (key, value) in value.as_object().into_iter().flatten() {
-                let text = escape(value.as_str().unwrap_or_default());
-                // Writing to a string cannot fail.
-                let _ = write!(body, "<{key}>{text}</{key}>");
-            }
+            elements(&mut body, &value);
             let _ = write!(
                 body,
                 "</{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"
@@ -177,6 +173,18 @@ fn write_xml(action: &str, answer: Result<Value, ApiError>) -> WireAnswer {
                 escape(&error.message)
             ),
         },
+    }
+}
+
+fn elements(body: &mut String, value: &Value) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        // Writing to a string cannot fail.
+        let _ = write!(body, "<{key}>");
+        match value.as_str() {
+            Some(text) => body.push_str(&escape(text)),
+            None => elements(body, value),
+        }
+        let _ = write!(body, "</{key}>");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use deploy_core::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,6 +15,9 @@ use super::params::Params;
 use super::state::Cluster;
 use super::wire::Call;
 use super::{ecs, ecs_services, scheduler, shapes};
+
+/// How long a role that was taken is good for.
+const ROLE_MS: i64 = 3_600_000;
 
 /// A service of AWS that the emulator plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -181,8 +185,27 @@ impl World {
                     "Arn": config.caller_arn(), "UserId": "AIDAEMULATEDUSER00000", "Account": config.account,
                 }))
             }
+            Api::Sts if action == "AssumeRole" => self.assume_role(params),
             Api::Sts => Err(ApiError::client("InvalidAction", format!("Could not find operation {action}"))),
         }
+    }
+
+    /// Everybody may take every role: credentials are not checked here.
+    fn assume_role(&self, params: Params<'_>) -> Result<Value, ApiError> {
+        let (role, session) = (params.need("RoleArn")?, params.need("RoleSessionName")?);
+        let name = role.rsplit('/').next().unwrap_or(role);
+        let config = &self.core.config;
+        let ends = Timestamp::from_millis(self.core.now.saturating_add(ROLE_MS));
+        Ok(json!({
+            "Credentials": {
+                "AccessKeyId": "ASIAEMULATED", "SecretAccessKey": "emulator", "SessionToken": "emulator",
+                "Expiration": ends.to_string(),
+            },
+            "AssumedRoleUser": {
+                "AssumedRoleId": format!("AROAEMULATED:{session}"),
+                "Arn": format!("arn:aws:sts::{}:assumed-role/{name}/{session}", config.account),
+            },
+        }))
     }
 
     /// Puts an image under a tag of one of the account's repositories, behaving as told. Returns its digest.

@@ -70,6 +70,9 @@ aws ecs wait tasks-stopped --cluster web --tasks "$one" "$job"
 check "it was stopped by hand" "UserInitiated enough" "$(task "$one" '[stopCode, stoppedReason]')"
 check "a job ends with its exit code" 3 "$(task "$job" 'containers[0].exitCode')"
 
+role=$(aws sts assume-role --role-arn arn:aws:iam::123456789012:role/deployer --role-session-name ci --output text \
+    --query AssumedRoleUser.Arn)
+check "a role can be taken" arn:aws:sts::123456789012:assumed-role/deployer/ci "$role"
 digest=$(aws ecr describe-images --repository-name shop --image-ids imageTag=ok-2 --output text \
     --query 'imageDetails[0].imageDigest')
 check "an image has a digest" sha256: "${digest:0:7}"

@@ -1,5 +1,9 @@
 //! Commands that change something, and how they end.
 
+use std::time::Duration;
+
+use deploy_kit::clock::{Clock, SystemClock};
+use deploy_kit::ecs::emulator::{FaultKind, FaultRule};
 use serde_json::Value;
 
 use crate::stage::{API, REGISTRY, Stage, end};
@@ -176,17 +180,28 @@ async fn the_first_signal_goes_back_and_the_second_leaves() {
     stage.edit("bake = \"1s\"", "bake = \"10m\"");
     let mut child = stage.start(&["deploy", API, "--image", "api=ok-2"]);
     stage.updates(1).await;
+    stage.emulator.fault(FaultRule::new(FaultKind::Slow(120_000)).action("DescribeServices").always());
     let pid = Pid::from_raw(i32::try_from(child.id().expect("an id")).expect("a pid"));
     kill(pid, Signal::SIGINT).expect("SIGINT");
     let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
     while let Some(line) = lines.next_line().await.expect("a line") {
         if line.contains("once more to leave it") {
+            // A call that is on its way when the process leaves may land for minutes, and `resume` waits for that: so
+            // it leaves after that call, and before the next look has its answer.
+            let back = ["UpdateService", "StopServiceDeployment"];
+            stage
+                .until("going back", || {
+                    back.iter().map(|call| stage.emulator.counts().of(call)).sum::<u64>() > 1
+                })
+                .await;
+            SystemClock.sleep(Duration::from_millis(300)).await;
             kill(pid, Signal::SIGTERM).expect("SIGTERM");
         }
     }
     let said = end(child).await.exits(7);
     assert!(said.last().starts_with(&format!("UNFINISHED  {API} serves ")), "{said:?}");
     assert!(said.last().ends_with("This process left: ecs resume prod-api/production"), "{said:?}");
+    stage.emulator.clear_faults();
     // Going back was recorded first, so the successor goes on with it.
     let said = stage.run(&["resume", API]).await.exits(6);
     assert!(said.last().starts_with(&format!("ABORTED  {API} serves ")), "{said:?}");
