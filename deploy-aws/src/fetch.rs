@@ -44,8 +44,12 @@ impl Aws {
                 if response.status().is_success() {
                     return Ok(response.body().bytes().unwrap_or_default().to_vec());
                 }
-                let refused =
-                    ErrorMetadata::builder().message(format!("status {}", response.status().as_u16()));
+                // Its status tells; the page with it is for people.
+                let refused = match response.status().as_u16() {
+                    401 | 403 => ErrorMetadata::builder().code("AccessDenied"),
+                    404 | 410 => ErrorMetadata::builder().code("NotFound"),
+                    _ => ErrorMetadata::builder(),
+                };
                 Err(OrchestratorError::operation(refused.build()))
             })
             .build();

@@ -233,14 +233,14 @@ async fn every_call_and_every_fault_have_their_cell() {
 #[tokio::test(start_paused = true)]
 async fn no_call_and_no_fault_are_missing_in_the_table() {
     let place = place();
-    place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
-    place.emulator.reset_calls();
     let (plan, outputs, task) = crashing(&place).await;
     place.step(&plan, "back", &outputs).await.result.expect("back");
     place.service.observe(&place.scope(&plan, "watch", &outputs)).await.expect("a look at what was stopped");
     place.service.revisions(3).await.expect("revisions");
     place.service.logs().expect("logs").tail(&task, 5).await.expect("lines");
     place.service.logs().expect("logs").errors(Timestamp::from_millis(0), 5).await.expect("lines");
+    place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
+    place.plan(&place.image("ok-2")).await.expect("a plan");
     let listed: BTreeSet<&str> = TABLE.iter().map(|(_, action, _)| *action).collect();
     // What was reset when the place was made was the seed's own.
     let counts = place.emulator.counts();
