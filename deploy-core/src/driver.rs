@@ -30,6 +30,7 @@ use crate::{
     machine::{Action, EffectEnd, Input, Inspected, Machine},
     model::{Component, Outcome, Plan, RolloutId, Scope, StepId, Timestamp},
     platform::{Platform, Settled, Versions},
+    prepare::Planner,
     rollout::{Ending, EventLog},
     source::Source,
     state::{
@@ -45,6 +46,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct DriverSetting {
     pub(crate) place: Arc<dyn Platform>,
+    pub(crate) planner: Planner,
     pub(crate) plan: Arc<Plan>,
     pub(crate) rollout: RolloutId,
     pub(crate) clock: Arc<dyn Clock>,
@@ -73,6 +75,7 @@ pub(crate) enum ToDriver {
 #[derive(Debug)]
 enum Child {
     Step { step: StepId, attempt: u32, result: Result<Value, ErrorRecord> },
+    Planned(Result<Box<(Plan, String)>, ErrorRecord>),
     Inspected(Result<Box<Inspected>, ErrorRecord>),
     Sealed(Result<(), ErrorRecord>),
     Settled { intent: u64, found: Result<Settled, ErrorRecord> },
@@ -239,6 +242,7 @@ impl Driver {
                     Child::Sealed(sealing.await.map_err(|error| ErrorRecord::from(&error)))
                 });
             }
+            Action::Plan => self.plan_steps(),
             Action::Inspect => self.inspect(),
             Action::Execute { step, attempt } => self.execute(step, attempt),
             Action::Interrupt => self.interrupted.store(true, Ordering::Relaxed),

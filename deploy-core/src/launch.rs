@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     machine::{Input, Machine},
     model::{Claim, Fence, Plan, RolloutId, Snapshot},
+    prepare::Planner,
     rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{
         Expect, Wrote,
@@ -211,6 +212,7 @@ impl Target {
         let log = EventLog::new();
         let setting = DriverSetting {
             place: Arc::clone(&self.place),
+            planner: Planner(self.clone()),
             plan: Arc::clone(&plan),
             rollout: id.clone(),
             clock: Arc::clone(&shared.clock),

@@ -21,6 +21,7 @@ pub mod model;
 mod model_check;
 pub mod observers;
 pub mod platform;
+pub mod prepare;
 pub mod report;
 mod request;
 mod rollout;

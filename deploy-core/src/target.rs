@@ -13,6 +13,7 @@ use crate::{
     model::{Claim, Goal, Plan, Release, Revision, Snapshot, TargetName, millis},
     observers::Observer,
     platform::{Logs, PlanContext, Platform},
+    prepare::Preparer,
     request::{Request, Wish},
     source::Source,
     state::{Expect, Wrote, head::TargetRecord, records::Records},
@@ -28,6 +29,7 @@ pub struct Target {
     pub(crate) place: Arc<dyn Platform>,
     images: BTreeMap<String, String>,
     pub(crate) source: Option<Arc<dyn Source>>,
+    pub(crate) preparer: Option<Arc<dyn Preparer>>,
     more_guards: Vec<Arc<dyn Guard>>,
     pub(crate) overrides: Arc<BTreeMap<String, String>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -42,6 +44,7 @@ impl Target {
             place,
             images: BTreeMap::new(),
             source: None,
+            preparer: None,
             more_guards: Vec::new(),
             overrides: Arc::default(),
             observers: Vec::new(),
@@ -68,6 +71,13 @@ impl Target {
     #[must_use]
     pub fn source(mut self, source: impl Source) -> Self {
         self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Who makes what releases need: images that are not built yet.
+    #[must_use]
+    pub fn prepare(mut self, preparer: impl Preparer) -> Self {
+        self.preparer = Some(Arc::new(preparer));
         self
     }
 
@@ -168,6 +178,16 @@ impl Target {
                 Err(Error::new(ErrorKind::Conflict, "somebody else changed the pin at the same time"))
             }
         }
+    }
+
+    /// Plans a goal with the way back that is known: what is known good and runs, else the newest known good that is not
+    /// what is deployed.
+    pub(crate) async fn plan_goal(&self, goal: &Goal, now: &Snapshot) -> Result<Plan> {
+        let home = self.home().await?;
+        let known = home.map_or_else(Vec::new, |(_, head)| head.known_good);
+        let runs = known.iter().find(|good| good.revision.declared == now.serving.declared);
+        let back = runs.or(known.first()).map(|good| good.revision.clone());
+        self.plan_for(goal, now, back.filter(|_| !goal.is_rollback())).await
     }
 
     pub(crate) async fn plan_for(

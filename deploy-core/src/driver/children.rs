@@ -24,17 +24,32 @@ impl Driver {
         let cx = self.context(&id, attempt);
         let Some(step) = self.set.plan.step(&id).cloned() else { return };
         let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
+        let prepares = self.set.plan.is_prepare(&id).then(|| self.set.planner.clone());
         task::spawn_on(&mut self.children, async move {
             let limit = Duration::from_millis(step.deadline_ms);
+            let running = async {
+                match prepares {
+                    Some(planner) => planner.make(&step, &cx).await,
+                    None => place.execute(&step, &cx).await,
+                }
+            };
             let result = tokio::select! {
                 biased;
-                result = place.execute(&step, &cx) => result,
+                result = running => result,
                 () = clock.sleep(limit) => {
                     let text = format!("step {} was not done within {} s", step.id, limit.as_secs());
                     Err(Error::new(ErrorKind::TimedOut, text))
                 }
             };
             Child::Step { step: id, attempt, result: result.map_err(|error| ErrorRecord::from(&error)) }
+        });
+    }
+
+    pub(super) fn plan_steps(&mut self) {
+        let (planner, plan) = (self.set.planner.clone(), Arc::clone(&self.set.plan));
+        task::spawn_on(&mut self.children, async move {
+            let made = planner.close(&plan).await;
+            Child::Planned(made.map(Box::new).map_err(|error| ErrorRecord::from(&error)))
         });
     }
 
@@ -75,6 +90,12 @@ impl Driver {
         match ended {
             Ok(Child::Step { step, attempt, result }) => {
                 self.inputs.push_back(Input::StepEnded { step, attempt, result });
+            }
+            Ok(Child::Planned(made)) => {
+                if let Ok(made) = &made {
+                    self.set.plan = Arc::new(made.0.clone());
+                }
+                self.inputs.push_back(Input::Planned(made));
             }
             Ok(Child::Inspected(found)) => self.inputs.push_back(Input::Inspected(found)),
             Ok(Child::Sealed(result)) => self.inputs.push_back(Input::Sealed(result)),

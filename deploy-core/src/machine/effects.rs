@@ -69,6 +69,11 @@ impl Machine {
                     _ => Direction::Back,
                 })
             }
+            Some(_) if self.plan.is_prepare(step) => {
+                let text =
+                    format!("step {step} prepares: it changes nothing of the place, and asks for nothing");
+                Err(Error::new(ErrorKind::Unexpected, text))
+            }
             Some(_) => Ok(Direction::Forward),
             None => Err(Error::new(ErrorKind::Unexpected, format!("the plan has no step {step}"))),
         }

@@ -19,6 +19,10 @@ pub(super) enum Activity {
     Sealing {
         again_at: Option<Timestamp>,
     },
+    /// The plan is made whose steps are missing.
+    Planning {
+        again_at: Option<Timestamp>,
+    },
     Inspecting {
         then: AfterInspect,
         until: Timestamp,

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `state` | the fold, and the table of phases |
 //! | `live` | what is made anew after a crash |
+//! | `preparing` | what is made before the place is touched, and closing the plan |
 //! | `inspecting` | the fresh look before the first step and each effect step |
 //! | `forward` | steps, waiting, gates |
 //! | `baking` | the bake, and deadlines of what is watched |
@@ -27,6 +28,7 @@ mod forward;
 mod inspecting;
 mod io;
 mod live;
+mod preparing;
 mod rules;
 mod state;
 mod undone;
@@ -148,6 +150,7 @@ impl Machine {
             Input::Effected { intent, ended } => self.effected(intent, ended),
             Input::Settled { intent, found } => self.settled(intent, found),
             Input::StepEnded { step, attempt, result } => self.step_ended(&step, attempt, result),
+            Input::Planned(made) => self.planned(made),
             Input::Inspected(found) => self.inspected(found),
             Input::Sealed(result) => self.sealed(result),
             Input::Observed { watch, scope, seen } => self.observed(watch, &scope, &seen),
@@ -183,6 +186,7 @@ impl Machine {
     #[must_use]
     pub fn phase(&self) -> PhaseName {
         match self.state.phase {
+            Phase::Preparing => PhaseName::Prepare,
             Phase::Guarding => PhaseName::Guard,
             Phase::Forward => match &self.live.activity {
                 Activity::Watching { .. } => PhaseName::Watch,
@@ -263,6 +267,7 @@ impl Machine {
 
     fn note_step(&mut self, step: &StepId, state: StepState, attempt: u32, more: StepNote) -> u64 {
         let kind = match self.plan.step(step) {
+            Some(step) if self.plan.is_prepare(&step.id) => "prepare".to_owned(),
             Some(step) => step.kind.word().to_owned(),
             None => step.as_str().split('-').next().unwrap_or_default().to_owned(),
         };
@@ -331,7 +336,9 @@ impl Machine {
         } else {
             self.decide(Decision::Resume, None, Vec::new(), None);
             // Who has given way wrote nothing after that, and neither does its successor, unasked.
-            if self.rules.barrier && self.state.phase != Phase::GivingWay {
+            // Before the plan is closed nobody has written anything.
+            let silent = matches!(self.state.phase, Phase::GivingWay | Phase::Preparing);
+            if self.rules.barrier && !silent {
                 self.live.activity = Activity::Sealing { again_at: None };
                 self.out.push(Action::Seal);
             } else {
@@ -365,6 +372,7 @@ impl Machine {
                 self.live.activity = Activity::Sealing { again_at: None };
                 self.out.push(Action::Seal);
             }
+            Activity::Planning { again_at: Some(at) } if now >= at => self.plan_steps(),
             Activity::Inspecting { then, until, again_at: Some(at) } if now >= at => {
                 self.live.activity = Activity::Inspecting { then, until, again_at: None };
                 self.out.push(Action::Inspect);
@@ -379,7 +387,10 @@ impl Machine {
     /// Chooses what to do next, when nothing is going on.
     fn next(&mut self) {
         match self.state.phase {
-            Phase::Guarding | Phase::Forward if self.live.unchanged.is_some() => self.next_unchanged(),
+            Phase::Preparing | Phase::Guarding | Phase::Forward if self.live.unchanged.is_some() => {
+                self.next_unchanged()
+            }
+            Phase::Preparing => self.next_preparing(),
             Phase::Guarding => self.inspect(AfterInspect::Guards),
             Phase::Forward => self.next_forward(),
             Phase::Baking => self.next_bake(),
@@ -401,6 +412,7 @@ impl Machine {
         let activity = match &self.live.activity {
             Activity::Sealing { again_at }
             | Activity::Settling { again_at, .. }
+            | Activity::Planning { again_at }
             | Activity::Inspecting { again_at, .. } => *again_at,
             Activity::Backoff { at } => Some(*at),
             Activity::Watching { until } => Some(*until),

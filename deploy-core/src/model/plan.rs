@@ -295,6 +295,14 @@ pub struct Plan {
     pub base: Revision,
     /// What will serve, as far as it can be predicted.
     pub to: Revision,
+    /// What has to be made before the place is touched (an image that is not built yet), in order. Each may be run
+    /// again, and finds what an earlier run made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Step>,
+    /// Whether the steps can be planned only after that. An open plan can be shown and started; it cannot be approved or
+    /// applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// Bounded extra steps that an observation may call for.
@@ -344,6 +352,8 @@ impl Plan {
             claims,
             base: now.serving.clone(),
             to,
+            prepare: Vec::new(),
+            open: false,
             steps: Vec::new(),
             remedies: Vec::new(),
             diff: Vec::new(),
@@ -389,10 +399,21 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == StepKind::Effect)
     }
 
-    /// A step of any kind by id: forward, remedy or way back.
+    /// All steps: prepare, forward, remedies, way back.
+    fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.prepare.iter().chain(&self.steps).chain(&self.remedies).chain(&self.way_back.steps)
+    }
+
+    /// A step of any kind by id.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&Step> {
-        self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps).find(|step| step.id == *id)
+        self.all_steps().find(|step| step.id == *id)
+    }
+
+    /// Whether the step is run before the place is touched.
+    #[must_use]
+    pub fn is_prepare(&self, id: &StepId) -> bool {
+        self.prepare.iter().any(|step| step.id == *id)
     }
 
     /// Whether the step belongs to the way back.
@@ -411,13 +432,22 @@ impl Plan {
             return defect(format!("the plan for {} claims nothing", self.target));
         }
         let mut seen = std::collections::BTreeSet::new();
-        for step in self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps) {
+        for step in self.all_steps() {
             if !seen.insert(&step.id) {
                 return defect(format!("two steps of the plan are called {}", step.id));
             }
         }
         if let Some(step) = self.way_back.steps.iter().find(|step| step.kind != StepKind::Effect) {
             return defect(format!("step {} of the way back is not an effect", step.id));
+        }
+        if let Some(step) = self.prepare.iter().find(|step| step.kind != StepKind::Effect) {
+            return defect(format!("step {} of the preparation is not an effect", step.id));
+        }
+        if self.open && (self.prepare.is_empty() || !self.steps.is_empty()) {
+            return defect(format!(
+                "the plan for {} is open, and not because of its preparation",
+                self.target
+            ));
         }
         Ok(())
     }

@@ -251,6 +251,15 @@ pub enum Fact {
         /// Whether it is a rollback.
         rollback: bool,
     },
+    /// What the plan waited for is made, and its steps are known.
+    Planned {
+        /// The approval hash of the plan.
+        plan: String,
+        /// The object that holds it: from here on it is the deploy's plan.
+        plan_object: String,
+        /// What is wanted, with what was made.
+        to: Revision,
+    },
     /// A guard spoke.
     Guard(GuardFinding),
     /// Something about a step or an effect of it.

@@ -139,8 +139,11 @@ fn others() -> Vec<(&'static str, Fact)> {
         accepted: true,
     };
     let restored = Fact::Restored { serving: serving(Side::Old), final_after: at(317), open_calls: 1 };
+    let planned =
+        Fact::Planned { plan: "5d41402a".into(), plan_object: "6b86b273ff34fce1".into(), to: new() };
     vec![
         ("started", started),
+        ("planned", planned),
         ("guard-pass", Fact::Guard(GuardFinding::pass("identity"))),
         ("guard-overridden", Fact::Guard(finding())),
         ("fault", fault),
@@ -199,6 +202,7 @@ fn every_fact_is_stored_as_it_always_was() {
         facts(),
         Fact {
             Started,
+            Planned,
             Guard,
             Step,
             Fault,
