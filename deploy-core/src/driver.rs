@@ -6,17 +6,14 @@ mod watching;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use litemap::LiteMap;
 use serde_json::Value;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -94,7 +91,7 @@ pub(crate) struct Driver {
     inputs: VecDeque<Input>,
     asks: LiteMap<u64, oneshot::Sender<Answer>>,
     next_ask: u64,
-    interrupted: Arc<AtomicBool>,
+    interrupt: watch::Sender<bool>,
     wake: Option<Timestamp>,
     /// Entries that are appended but not known to be stored: their events wait.
     unstored: VecDeque<(Event, u64)>,
@@ -131,7 +128,7 @@ impl Driver {
             inputs: VecDeque::new(),
             asks: LiteMap::new(),
             next_ask: 0,
-            interrupted: Arc::new(AtomicBool::new(false)),
+            interrupt: watch::Sender::new(false),
             wake: None,
             unstored: VecDeque::new(),
             appended: 0,
@@ -245,7 +242,9 @@ impl Driver {
             Action::Plan => self.plan_steps(),
             Action::Inspect => self.inspect(),
             Action::Execute { step, attempt } => self.execute(step, attempt),
-            Action::Interrupt => self.interrupted.store(true, Ordering::Relaxed),
+            Action::Interrupt => {
+                self.interrupt.send_replace(true);
+            }
             Action::Watch { watch, looks } => self.watch(watch, looks),
             Action::Judge(_) => {}
             Action::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |other| other.min(at))),

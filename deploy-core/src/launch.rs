@@ -125,6 +125,7 @@ impl Target {
     /// Starts a new rollout of a plan.
     pub(crate) async fn launch(&self, plan: Plan, now: &Snapshot, reason: Option<String>) -> Result<Rollout> {
         plan.check()?;
+        self.check_runners(&plan)?;
         let shared = &self.deployer.0;
         let records = self.records();
         let name = self.name()?.clone();

@@ -27,6 +27,7 @@ mod request;
 mod rollout;
 pub mod source;
 pub mod state;
+pub mod steps;
 mod target;
 mod task;
 

@@ -190,6 +190,18 @@ impl Target {
         self.plan_for(goal, now, back.filter(|_| !goal.is_rollback())).await
     }
 
+    /// Who lacks a runner says so before it holds anything.
+    pub(crate) fn check_runners(&self, plan: &Plan) -> Result<()> {
+        let Some(step) = plan.step_without_runner(|runner| self.place.runs(runner)) else { return Ok(()) };
+        let text = format!(
+            "step {} is run by a {}, for which this process has no runner",
+            step.id,
+            step.runner.word()
+        );
+        Err(Error::new(ErrorKind::Unsupported, text)
+            .next("give the target's place the runner, as the process had that made the plan"))
+    }
+
     pub(crate) async fn plan_for(
         &self,
         goal: &Goal,
@@ -225,7 +237,7 @@ impl Target {
         for (container, repository) in &self.images {
             release.images.entry(container.clone()).or_insert_with(|| format!("{repository}:{commit}"));
         }
-        if release.images.is_empty() {
+        if release.images.is_empty() && !self.place.deploys_commits() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the target has no image repository for a release by commit",

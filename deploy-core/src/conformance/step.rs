@@ -1,13 +1,9 @@
 //! Running one step of a platform without a machine: every effect is granted once and recorded.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     clock::Clock,
@@ -54,7 +50,8 @@ pub async fn run_step(
         clock,
         secrets: Arc::new(LocalSecrets),
         to_driver,
-        interrupted: Arc::new(AtomicBool::new(false)),
+        interrupted: watch::channel(false).1,
+        plan: Arc::new(plan.clone()),
         check_clock: true,
     });
     let (mut asked, mut effects) = (Vec::new(), Vec::new());
@@ -88,7 +85,7 @@ pub async fn run_step(
                         let _ = answer.send(reply);
                     }
                     FromStep::Effected(_, ended) => effects.push(ended),
-                    FromStep::Report(_) => {}
+                    FromStep::Report(_) | FromStep::Log(_) => {}
                 },
                 result = &mut running => break result,
             }

@@ -24,11 +24,21 @@ pub struct Effect<'a> {
     component: Option<Component>,
     to: Option<Fingerprint>,
     exclusive: bool,
+    attempt_ms: Option<u64>,
 }
 
 impl<'a> Effect<'a> {
     pub(super) fn new(cx: &'a StepContext, key: String, change: Value) -> Self {
-        Self { cx, key, change, sealed: Value::Null, component: None, to: None, exclusive: false }
+        Self {
+            cx,
+            key,
+            change,
+            sealed: Value::Null,
+            component: None,
+            to: None,
+            exclusive: false,
+            attempt_ms: None,
+        }
     }
 
     /// The effect writes this component's declared state, which will then have this fingerprint.
@@ -48,6 +58,14 @@ impl<'a> Effect<'a> {
     /// More of what is sent, for the hash alone: not journaled.
     pub fn sealing(mut self, content: impl Serialize) -> Self {
         self.sealed = serde_json::to_value(content).unwrap_or(Value::Null);
+        self
+    }
+
+    /// One attempt may take this long, which is longer than a request: a command that is run. Whoever asks for that makes
+    /// sure that nothing of it is left 20 s after its process has ended or stopped: a successor goes by it. Has no effect
+    /// where a request may take longer anyway.
+    pub fn within(mut self, attempt: Duration) -> Self {
+        self.attempt_ms = Some(crate::model::millis(attempt));
         self
     }
 
@@ -110,6 +128,7 @@ impl<'a> Effect<'a> {
             to: self.to,
             exclusive: self.exclusive,
             change: self.change,
+            attempt_ms: self.attempt_ms,
         };
         let gone = || Error::new(ErrorKind::Interrupted, "the driver of this step is gone; nothing was sent");
         let (answer, answered) = oneshot::channel();

@@ -1,10 +1,8 @@
 //! What runs beside the driver: steps, looks at the place.
 
-use std::{
-    any::Any,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{Child, Driver};
 use crate::{
@@ -20,7 +18,7 @@ use crate::{
 
 impl Driver {
     pub(super) fn execute(&mut self, id: StepId, attempt: u32) {
-        self.interrupted = Arc::new(AtomicBool::new(false));
+        self.interrupt = watch::Sender::new(false);
         let cx = self.context(&id, attempt);
         let Some(step) = self.set.plan.step(&id).cloned() else { return };
         let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
@@ -126,6 +124,7 @@ impl Driver {
                 self.inputs.push_back(Input::Effected { intent, ended });
             }
             FromStep::Report(seen) => self.progress(*seen),
+            FromStep::Log(line) => self.log_line(line),
         }
     }
 
@@ -140,7 +139,8 @@ impl Driver {
             clock: Arc::clone(&self.set.clock),
             secrets: Arc::clone(&self.set.secrets),
             to_driver: self.step_sender.clone(),
-            interrupted: Arc::clone(&self.interrupted),
+            interrupted: self.interrupt.subscribe(),
+            plan: Arc::clone(&self.set.plan),
             check_clock: self.set.check_clock,
         })
     }

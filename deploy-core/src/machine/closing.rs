@@ -94,7 +94,20 @@ impl Machine {
 
     /// When the intent can no longer change anything, on our own clock.
     pub(super) fn late_bound(&self, intent: &Intent) -> Timestamp {
-        self.live.inherited.get(&intent.id).copied().unwrap_or(intent.late_bound)
+        if let Some(inherited) = self.live.inherited.get(&intent.id) {
+            return *inherited;
+        }
+        match (intent.attempt_ms, self.long_attempt(intent)) {
+            // It was cut off, and its end was seen: its time does not count any more.
+            (Some(_), None) => intent.signed_at.plus_ms(self.plan.capabilities.lateness.bound_ms()),
+            _ => intent.late_bound,
+        }
+    }
+
+    /// How long an attempt that is longer than a request may still run, as far as nobody has seen its end.
+    pub(super) fn long_attempt(&self, intent: &Intent) -> Option<u64> {
+        let over = self.state.sent.get(&intent.id).is_some_and(|sent| sent.state != StepState::Asked);
+        intent.attempt_ms.filter(|_| !over)
     }
 
     /// Time proves nothing of this call: the platform compares, so only a write that burns it does.
@@ -115,8 +128,9 @@ impl Machine {
         }
         let mut at = self.late_bound(intent);
         if !self.live.inherited.contains_key(&intent.id) {
-            // Its own call may be running: the attempt's deadline is far below every late bound that is not zero.
-            at = at.max(intent.signed_at.plus_ms(self.timing.request_ms + self.timing.window_ms));
+            // Its own call may be running: a request's deadline is far below every late bound that is not zero.
+            let running = self.long_attempt(intent).unwrap_or(self.timing.request_ms);
+            at = at.max(intent.signed_at.plus_ms(running + self.timing.window_ms));
         }
         if self.is_told_by_settling(intent) {
             at = at.max(intent.signed_at.plus_ms(UNTOLD_MS));

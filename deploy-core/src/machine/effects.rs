@@ -131,6 +131,7 @@ impl Machine {
 
     fn grant_when_durable(&mut self, ask: Ask, direction: Direction) {
         let now = self.live.now;
+        let attempt_ms = ask.attempt_ms.filter(|attempt| *attempt > self.timing.request_ms);
         let was_there = match (&ask.component, &ask.to) {
             (Some(component), Some(to)) => {
                 self.live.last_seen.get(component).is_none_or(|seen| seen.declared == *to)
@@ -152,7 +153,8 @@ impl Machine {
             change: ask.change,
             fence: self.live.fence,
             signed_at: now,
-            late_bound: now.plus_ms(self.plan.capabilities.lateness.bound_ms()),
+            late_bound: now.plus_ms(attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms()),
+            attempt_ms,
         };
         let id = intent.id;
         let kind = match self.plan.step(&ask.step) {
@@ -203,7 +205,7 @@ impl Machine {
             fence: intent.fence,
             signed_at: intent.signed_at,
             window_ms,
-            attempt_ms: self.timing.request_ms,
+            attempt_ms: intent.attempt_ms.unwrap_or(self.timing.request_ms),
         };
         self.out.push(Action::Grant { ask, grant });
     }

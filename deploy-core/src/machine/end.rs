@@ -64,8 +64,11 @@ impl Machine {
         outcome.needed = needed;
         outcome.next = next;
         outcome.owed.clone_from(&self.state.obligations);
+        if !outcome.is_success() {
+            outcome.owed.extend(self.not_made_up_for());
+        }
         if outcome.needed.is_none() {
-            outcome.needed = self.state.obligations.first().cloned();
+            outcome.needed = outcome.owed.first().cloned();
         }
         let known_good = revision.filter(|_| outcome.is_success()).map(Box::new);
         self.note(Fact::Ended { outcome: Box::new(outcome.clone()), known_good });

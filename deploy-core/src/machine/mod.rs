@@ -14,6 +14,7 @@
 //! | `back` | going back, following the platform's own revert, giving way |
 //! | `effects` | asking and granting |
 //! | `closing` | settling and closing intents |
+//! | `compensating` | what makes up for a step, where the old revision does not |
 //! | `undone` | an undo that a predecessor could not write down |
 //! | `commands` | what people ask for, and leaving |
 //! | `end` | outcomes |
@@ -22,6 +23,7 @@ mod back;
 mod baking;
 mod closing;
 mod commands;
+mod compensating;
 mod effects;
 mod end;
 mod forward;
@@ -47,8 +49,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::PhaseName,
     model::{Cause, Component, Fence, Outcome, Plan, RolloutId, StepId, Timestamp},
-    state::journal::{Decision, DriverHow, Entry, ErrorRecord, Fact, GuardFinding, StepState},
+    state::journal::{Decision, DriverHow, Entry, ErrorRecord, Fact, GuardFinding, Intent, StepState},
 };
+
+/// How long something of an attempt that is longer than a request may be left after its process has ended or stopped
+/// ([`Effect::within`](crate::context::Effect::within)).
+const LEFT_OVER_MS: u64 = 20_000;
 
 /// The machine of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -327,7 +333,12 @@ impl Machine {
         self.live.closed_at = self.live.now;
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
         let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
-        self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
+        // What ran longer than a request, and was not seen to end, is ended by its supervisor.
+        let bound_of = |intent: &Intent| match self.long_attempt(intent) {
+            Some(_) => bound.plus_ms(LEFT_OVER_MS),
+            None => bound,
+        };
+        self.live.inherited = self.state.open().map(|intent| (intent.id, bound_of(intent))).collect();
         self.live.unlooked = self.state.closed_by_time();
         self.fear_an_undo(how, quiet_ms);
         self.note(driver);

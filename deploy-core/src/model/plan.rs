@@ -28,6 +28,18 @@ pub enum Runner {
     Workflow,
 }
 
+impl Runner {
+    /// The word in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Command => "command",
+            Self::Workflow => "workflow",
+        }
+    }
+}
+
 /// What undoes a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,7 +47,8 @@ pub enum Runner {
 pub enum Undo {
     /// The way back puts the component to its old revision.
     Restores,
-    /// Something else makes up for it.
+    /// Something else makes up for it: the step of the way back for the same component, which no other step has. It is
+    /// run once, or a few times until it succeeds, when everything that can be looked at is back.
     Compensates,
     /// Nothing does.
     None {
@@ -373,7 +386,7 @@ impl Plan {
         let steps: Vec<_> =
             self.steps.iter().map(|step| (&step.id, &step.component, &step.kind, &step.title)).collect();
         let back = (&self.way_back.to, self.way_back.steps.len());
-        hash::of(&(
+        let hash = hash::of(&(
             "approve",
             self.v,
             &self.target,
@@ -384,7 +397,14 @@ impl Plan {
             back,
             &self.envelope,
             self.bake_ms,
-        ))
+        ));
+        // What others than the platform run is approved with all that they are told.
+        let all = self.steps.iter().chain(&self.way_back.steps);
+        let told: Vec<_> = all
+            .filter(|step| step.runner != Runner::Platform)
+            .map(|step| (&step.id, step.runner, &step.undo, &step.data))
+            .collect();
+        if told.is_empty() { hash } else { hash::of(&("approve with steps", hash, told)) }
     }
 
     /// The hash of what the plan starts from: identity and declared state.
@@ -414,6 +434,12 @@ impl Plan {
     #[must_use]
     pub fn is_prepare(&self, id: &StepId) -> bool {
         self.prepare.iter().any(|step| step.id == *id)
+    }
+
+    /// The first step whose runner is none of these.
+    pub(crate) fn step_without_runner(&self, runs: impl Fn(Runner) -> bool) -> Option<&Step> {
+        let mut all = self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps);
+        all.find(|step| !runs(step.runner))
     }
 
     /// Whether the step belongs to the way back.

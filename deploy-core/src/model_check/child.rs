@@ -87,6 +87,7 @@ impl Turn<'_> {
             // Only where nobody else writes it.
             exclusive: declares == Some(Declared::New) && self.set.budget.foreign_new == 0,
             change: on.map_or(serde_json::Value::Null, Into::into),
+            attempt_ms: None,
         };
         let over = self.live.saw;
         self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on, over });

@@ -79,6 +79,9 @@ pub struct Intent {
     pub signed_at: Timestamp,
     /// When it can no longer change anything.
     pub late_bound: Timestamp,
+    /// How long its one attempt may take, in milliseconds, where that is longer than a request: a command that is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_ms: Option<u64>,
 }
 
 /// Where a step is, or what is known of an effect of it.

@@ -72,6 +72,7 @@ impl Target {
             // An open plan is closed in the journal.
             let closed = planned(&records.journal(&home, &head, &rollout).await?);
             let plan = Arc::new(records.plan(&closed).await?);
+            self.check_runners(&plan)?;
             // Versions before the head: what a takeover fences off must be older than the taking.
             let versions = if self.deployer.0.rules.versions_first {
                 self.place.versions(&plan).await.ok()

@@ -73,6 +73,7 @@ pub(super) fn intent() -> Intent {
         fence: Fence(7),
         signed_at: at(2),
         late_bound: at(317),
+        attempt_ms: None,
     }
 }
 
