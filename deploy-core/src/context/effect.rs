@@ -62,8 +62,8 @@ impl<'a> Effect<'a> {
     }
 
     /// One attempt may take this long, which is longer than a request: a command that is run. Whoever asks for that makes
-    /// sure that nothing of it is left 20 s after its process has ended or stopped: a successor goes by it. Has no effect
-    /// where a request may take longer anyway.
+    /// sure that nothing of it is left when the call has returned, or 20 s after its process has ended or stopped: a
+    /// successor goes by it. Has no effect where a request may take longer anyway.
     pub fn within(mut self, attempt: Duration) -> Self {
         self.attempt_ms = Some(crate::model::millis(attempt));
         self

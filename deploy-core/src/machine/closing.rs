@@ -127,9 +127,10 @@ impl Machine {
             return None;
         }
         let mut at = self.late_bound(intent);
-        if !self.live.inherited.contains_key(&intent.id) {
+        let cut_off = intent.attempt_ms.is_some() && self.long_attempt(intent).is_none();
+        if !self.live.inherited.contains_key(&intent.id) && !cut_off {
             // Its own call may be running: a request's deadline is far below every late bound that is not zero.
-            let running = self.long_attempt(intent).unwrap_or(self.timing.request_ms);
+            let running = intent.attempt_ms.unwrap_or(self.timing.request_ms);
             at = at.max(intent.signed_at.plus_ms(running + self.timing.window_ms));
         }
         if self.is_told_by_settling(intent) {

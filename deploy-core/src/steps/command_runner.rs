@@ -115,7 +115,7 @@ async fn run_on(work: &Work, host: Option<&str>, cx: &StepContext) -> Result<()>
         let failure = if ended.exit == 0 { String::new() } else { ended.failure(&key) };
         Ok(Ran { exit: ended.exit, failure, settled: false })
     };
-    let attempt = run::START + work.command.time() + run::CUT_OFF;
+    let attempt = work.command.time() + run::BESIDE;
     let effect = cx.effect(&key, intent).sealing(&work.command).within(attempt);
     let ran: Ran =
         if work.repeatable { effect.idempotent(call).await } else { effect.at_most_once(call).await }?;

@@ -70,7 +70,7 @@ impl Work {
 
     /// How long all of it may take.
     pub(super) fn time(&self) -> Duration {
-        let one = run::START + self.command.time() + run::CUT_OFF;
+        let one = self.command.time() + run::BESIDE;
         let runs = match &self.on {
             Some(hosts) if hosts.are_in_order() => u32::try_from(hosts.names().len()).unwrap_or(u32::MAX),
             _ => 1,

@@ -6,6 +6,30 @@
 //!
 //! With the feature `command`, on unix: [`CommandStep`] runs a command here or over ssh, and [`CommandPlace`] is a place
 //! that consists of commands.
+//!
+//! ```
+//! # #[cfg(all(feature = "command", unix))]
+//! # fn target(deployer: &deploy_core::Deployer, service: impl deploy_core::Platform) -> deploy_core::Target {
+//! use std::time::Duration;
+//!
+//! use deploy_core::{
+//!     model::{Runner, SecretRef},
+//!     steps::{Command, CommandRunner, CommandStep, CommandUndo, Expect, Verify, WithSteps},
+//! };
+//!
+//! let publish = Command::new("npm")
+//!     .args(["publish", "--tag", "latest"])
+//!     .dir("client")
+//!     .secret("NODE_AUTH_TOKEN", SecretRef::FromEnv("NPM_TOKEN".into()))
+//!     .timeout(Duration::from_secs(300));
+//! let shows_it = Command::shell("npm view shop-client gitHead");
+//! let step = CommandStep::new("publish", publish, CommandUndo::None("a version is published once".into()))
+//!     .verify(Verify::command(shows_it, Expect::Equals("{commit}".into())));
+//!
+//! let place = WithSteps::new(service).after(step).runner(Runner::Command, CommandRunner::new());
+//! deployer.target("shop", "production", place)
+//! # }
+//! ```
 
 #[cfg(all(feature = "command", unix))]
 mod command;

@@ -33,7 +33,7 @@ use crate::{
 
 /// How late a run may still change something whose deployer is gone: its supervisor ends it before.
 const LATENESS: Lateness = Lateness::new(0, 0, 20_000, 2_000);
-/// The pause between two looks.
+/// The pause between two looks, unless it is told otherwise.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(20);
@@ -68,6 +68,7 @@ pub struct CommandPlace {
     go_back: Command,
     on: Option<Hosts>,
     identity: BTreeMap<String, String>,
+    look_again: Duration,
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
 }
@@ -90,6 +91,7 @@ impl CommandPlace {
             go_back,
             on: None,
             identity: BTreeMap::new(),
+            look_again: LOOK_AGAIN,
             secrets: Arc::new(LocalSecrets),
             clock: SystemClock::shared(),
         }
@@ -113,6 +115,13 @@ impl CommandPlace {
     #[must_use]
     pub fn identity(mut self, part: impl Into<String>, value: impl Into<String>) -> Self {
         self.identity.insert(part.into(), value.into());
+        self
+    }
+
+    /// How long to wait between two looks. Default: five seconds. Each is a process, and a connection where it is on a host.
+    #[must_use]
+    pub fn look_every(mut self, pause: Duration) -> Self {
+        self.look_again = pause;
         self
     }
 
@@ -237,7 +246,7 @@ impl Platform for CommandPlace {
             .effect("command", json!({ "to": work.to }))
             .declares(step.component.clone(), declared(Some(&work.to)))
             .sealing(&work.command)
-            .within(run::START + work.command.time() + run::CUT_OFF)
+            .within(work.command.time() + run::BESIDE)
             // Not `idempotent`: the same command landing late, after going back, is anything but harmless.
             .once(call)
             .await?;
@@ -266,7 +275,7 @@ impl Platform for CommandPlace {
             let (class, blame) = (FaultClass::Unhealthy, Blame::Release);
             seen.signals = vec![Signal::new(class, blame, Permanence::Permanent, vec![instance], failed)];
         }
-        seen.look_again_ms = millis(LOOK_AGAIN);
+        seen.look_again_ms = millis(self.look_again);
         Ok(seen)
     }
 

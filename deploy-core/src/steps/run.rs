@@ -27,9 +27,13 @@ use crate::{
 };
 
 /// How long it may take until the shell is there, a connection included.
-pub(super) const START: Duration = Duration::from_secs(20);
-/// How long the end of a run may take that is cut off.
-pub(super) const CUT_OFF: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(20);
+/// How long the end of a run may take that is cut off, as far as it can be seen.
+const CUT_OFF: Duration = Duration::from_secs(5);
+/// How long something may be left on a host to which there is no connection any more: its watcher waits for a sign of life.
+const LEFT_OVER: Duration = Duration::from_secs(20);
+/// The longest that a run takes beside the time that its command may take.
+pub(super) const BESIDE: Duration = Duration::from_secs(60);
 /// How long the shell may take to leave when the command has ended.
 const LEAVING: Duration = Duration::from_secs(5);
 /// How long output may come after that: what a process left behind may hold the pipe for ever.
@@ -139,6 +143,7 @@ pub(super) async fn run(
                     limit = clock.sleep(LEAVING);
                 }
                 Some(Said::Closed) => limit = clock.sleep(DRAIN),
+                Some(Said::Gone) => shell.gone = true,
             },
             line = shell.stdout.next(), if shell.stdout_open => shell.printed(line),
             status = shell.child.wait() => {
@@ -177,6 +182,8 @@ struct Shell<'a> {
     begun: bool,
     not_begun: Option<Said>,
     ended: Option<i32>,
+    /// Its watcher says that nothing of it is left.
+    gone: bool,
     status: Option<ExitStatus>,
 }
 
@@ -223,6 +230,7 @@ impl<'a> Shell<'a> {
             begun: false,
             not_begun: None,
             ended: None,
+            gone: false,
             status: None,
         })
     }
@@ -292,6 +300,7 @@ impl<'a> Shell<'a> {
                 line = self.stderr.next(), if self.stderr_open => match self.heard(line) {
                     Some(Said::Ended(exit)) => self.ended = Some(exit),
                     Some(said @ (Said::NoProgram | Said::NoDirectory)) => self.not_begun = Some(said),
+                    Some(Said::Gone) => self.gone = true,
                     _ => {}
                 },
                 line = self.stdout.next(), if self.stdout_open => self.printed(line),
@@ -309,7 +318,10 @@ impl<'a> Shell<'a> {
             Some(exit) => {
                 Ok(Ended { exit, tail: self.tail.words(), output: std::mem::take(&mut self.output) })
             }
-            None => Err(self.end_not_seen()),
+            None => {
+                self.outwait(clock).await;
+                Err(self.end_not_seen())
+            }
         }
     }
 
@@ -352,6 +364,13 @@ impl<'a> Shell<'a> {
         nothing(ErrorKind::Unavailable, Retry::Always)
     }
 
+    /// Whoever is told that a run is over may rely on it: on a host out of reach, that takes a while.
+    async fn outwait(&self, clock: &dyn Clock) {
+        if self.begun && !self.gone && !self.machine.is_here() {
+            clock.sleep(LEFT_OVER).await;
+        }
+    }
+
     /// A command may have stopped its whole group, the watcher too.
     fn wake(&self) {
         #[cfg(target_os = "linux")]
@@ -382,7 +401,7 @@ impl<'a> Shell<'a> {
             tokio::select! {
                 biased;
                 line = self.stderr.next(), if self.stderr_open => {
-                    let _ = self.heard(line);
+                    self.gone |= self.heard(line) == Some(Said::Gone);
                 }
                 line = self.stdout.next(), if self.stdout_open => self.printed(line),
                 status = self.child.wait() => self.status = status.ok(),
@@ -392,6 +411,7 @@ impl<'a> Shell<'a> {
         if late {
             let _ = self.child.start_kill();
         }
+        self.outwait(clock).await;
         let effect = if self.begun { EffectState::Unknown } else { EffectState::NotApplied };
         let text = format!("{}{}", error.message(), self.last_words());
         Error::new(error.kind(), text).retry_as(error.retry()).effect_as(effect)

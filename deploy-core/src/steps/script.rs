@@ -77,7 +77,7 @@ pub(super) fn script(names: &Names, task: &Task<'_>) -> String {
     // because some shells print the text of what a signal has ended, and this one has secrets.
     format!(
         r#"trap : TERM INT HUP
-exec 3<&0 </dev/null
+exec 3<&0 4>&2 </dev/null
 dk_marked() {{ grep -lsF -- {MARK}={mark} /proc/[0-9]*/environ | sed 's,^/proc/\([0-9]*\)/environ$,\1,'; }}
 dk_watch() {{
   trap '' TERM INT HUP
@@ -106,10 +106,11 @@ dk_watch() {{
   else
     sleep 1
   fi
+  printf '%s gone\n' {token} >&4
   kill -KILL 0
 }}
 dk_run() {{
-exec 3<&-
+exec 3<&- 4>&-
 export {MARK}={mark}
 {run}
 }}
@@ -140,6 +141,8 @@ pub(super) enum Said {
     Ended(i32),
     /// Its watcher has left.
     Closed,
+    /// Its watcher has ended everything.
+    Gone,
 }
 
 impl Said {
@@ -152,6 +155,7 @@ impl Said {
             "nodir" => Some(Self::NoDirectory),
             "missing" => Some(Self::NoProgram),
             "closed" => Some(Self::Closed),
+            "gone" => Some(Self::Gone),
             _ => words.strip_prefix("ended ")?.parse().ok().map(Self::Ended),
         }
     }

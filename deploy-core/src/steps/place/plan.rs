@@ -82,7 +82,7 @@ impl CommandPlace {
         words.set("{commit}", "DEPLOY_COMMIT", to.commit.as_deref());
         words.set("{revision}", "DEPLOY_REVISION", Some(name));
         let work = Work { command: command.fill(&words)?, on: self.on.clone(), to: name.to_owned() };
-        let one = run::START + work.command.time() + run::CUT_OFF;
+        let one = work.command.time() + run::BESIDE;
         let mut step = Step::new(id, self.component(), StepKind::Effect, title)
             .with(json!(work))
             .within_ms(millis(one.saturating_mul(2)));
