@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{StepFacts, script::quoted};
+use super::script::quoted;
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{SecretRef, millis, names_a_secret},
+    model::{SecretRef, TargetName, millis, names_a_secret},
+    report::scrub_line,
 };
 
 /// How long a command may take, unless it says otherwise.
@@ -219,12 +220,17 @@ impl Command {
 pub(super) struct Words(BTreeMap<&'static str, (&'static str, Option<String>)>);
 
 impl Words {
-    pub(super) fn new(facts: &StepFacts) -> Self {
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the commit is none: it may get into a line for a shell.
+    pub(super) fn new(target: &TargetName, commit: Option<&str>) -> Result<Self> {
+        if let Some(bad) = commit.filter(|commit| !commit.chars().all(|c| c.is_ascii_hexdigit())) {
+            return Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a commit", scrub_line(bad))));
+        }
         let mut words = Self::default();
-        words.set("{app}", "DEPLOY_APP", Some(facts.target.app()));
-        words.set("{env}", "DEPLOY_ENV", Some(facts.target.env()));
-        words.set("{commit}", "DEPLOY_COMMIT", facts.release.commit.as_deref());
-        words
+        words.set("{app}", "DEPLOY_APP", Some(target.app()));
+        words.set("{env}", "DEPLOY_ENV", Some(target.env()));
+        words.set("{commit}", "DEPLOY_COMMIT", commit);
+        Ok(words)
     }
 
     pub(super) fn set(&mut self, hole: &'static str, variable: &'static str, value: Option<&str>) {
@@ -298,6 +304,15 @@ mod tests {
             Command::new("a").timeout(Duration::ZERO),
         ] {
             assert_eq!(fill(bad.clone()), Err(ErrorKind::Invalid), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_a_commit() {
+        let target = TargetName::new("shop", "production").unwrap();
+        assert!(Words::new(&target, Some(&"9f".repeat(20))).is_ok());
+        for bad in ["$(reboot)", "HEAD", "a b"] {
+            assert!(Words::new(&target, Some(bad)).is_err(), "{bad}");
         }
     }
 

@@ -155,7 +155,7 @@ impl ExtraStep for CommandStep {
 
     fn plan(&self, facts: &StepFacts) -> Result<PlannedStep> {
         let of_step = |error: Error| error.context(format!("step {}", self.id));
-        let words = Words::new(facts);
+        let words = Words::new(&facts.target, facts.release.commit.as_deref()).map_err(of_step)?;
         if let Some(hosts) = &self.on {
             hosts.check().map_err(of_step)?;
         }

@@ -151,6 +151,12 @@ impl CommandPlace {
         self.on.as_ref().and_then(|hosts| hosts.names().first()).map(String::as_str)
     }
 
+    fn machine(&self) -> Result<Machine<'_>> {
+        let Some(hosts) = &self.on else { return Ok(Machine::Here) };
+        hosts.check()?;
+        Ok(self.host().map_or(Machine::Here, |host| hosts.on(host)))
+    }
+
     /// `name`, or `name on host`.
     fn place_words(&self) -> String {
         self.host().map_or_else(|| self.name.clone(), |host| format!("{} on {host}", self.name))
@@ -158,18 +164,12 @@ impl CommandPlace {
 
     async fn look(&self) -> Result<Look> {
         let not_applied = |error: Error| error.effect_as(EffectState::NotApplied);
-        if let Some(hosts) = &self.on {
-            hosts.check()?;
-        }
+        let machine = self.machine()?;
         let command = self.look.fill(&Words::default())?.timeout_at_most(LOOK_TIME);
         let mut secrets = Vec::new();
         for (name, reference) in command.secrets() {
             secrets.push((name.clone(), self.secrets.resolve(reference).await?));
         }
-        let machine = match (&self.on, self.host()) {
-            (Some(hosts), Some(host)) => hosts.on(host),
-            _ => Machine::Here,
-        };
         let job =
             Job { name: format!("look of {}", self.name), command: &command, machine, secrets, keep: true };
         let never = Box::pin(std::future::pending());
@@ -224,18 +224,16 @@ impl Platform for CommandPlace {
             let text = format!("step {} of the plan cannot be read by this version: {error}", step.id);
             Error::new(ErrorKind::Malformed, text)
         })?;
-        let machine = match &work.on {
-            Some(hosts) => hosts.names().first().map_or(Machine::Here, |host| hosts.on(host)),
-            None => Machine::Here,
-        };
+        let command = self.command(&work, &cx.plan().target)?;
+        let machine = self.machine()?;
         let back = cx.going_back();
         let name = format!("{}{}", step.id, machine.words());
         let call = |permit: Permit| async {
             let job = Job {
                 name: step.id.to_string(),
-                command: &work.command,
+                command: &command,
                 machine,
-                secrets: verify::secrets(&work.command, cx).await?,
+                secrets: verify::secrets(&command, cx).await?,
                 keep: false,
             };
             let (clock, stop) = (&**cx.clock(), Box::pin(cx.until_interrupted()));
@@ -245,8 +243,8 @@ impl Platform for CommandPlace {
         let ran: Ran = cx
             .effect("command", json!({ "to": work.to }))
             .declares(step.component.clone(), declared(Some(&work.to)))
-            .sealing(&work.command)
-            .within(work.command.time() + run::BESIDE)
+            .sealing(&command)
+            .within(command.time() + run::BESIDE)
             // Not `idempotent`: the same command landing late, after going back, is anything but harmless.
             .once(call)
             .await?;

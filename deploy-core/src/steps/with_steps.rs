@@ -20,6 +20,9 @@ use crate::{
 /// They belong to a deploy that changes something: a rollback, an adoption and a deploy of what runs already have none.
 /// When a deploy is undone, the place goes back first; then the steps that were run, or may have been, are made up for,
 /// the last one first. What nobody could make up for is owed in the outcome.
+///
+/// A process that goes on with a stored plan runs a step only if it would plan the same itself: else the deploy goes back,
+/// and what would have made up for the step is owed.
 #[derive(Debug)]
 pub struct WithSteps {
     place: Arc<dyn Platform>,
@@ -74,6 +77,24 @@ impl WithSteps {
 
     fn extra(&self, id: &StepId) -> Option<&Arc<dyn ExtraStep>> {
         self.before.iter().chain(&self.after).find(|extra| extra.id() == id.as_str())
+    }
+
+    /// A stored plan tells what is to be done, and not what this process runs for it: whoever can write the store could have
+    /// anything run otherwise.
+    fn check_own(&self, step: &Step, plan: &Plan) -> Result<()> {
+        let facts = StepFacts::of(plan);
+        let all = self.before.iter().chain(&self.after);
+        let mut mine = all.filter_map(|extra| extra.plan(facts.as_ref()?).ok());
+        let is_it = |own: &Step| own.id == step.id && own.runner == step.runner && own.data == step.data;
+        if mine.any(|planned| is_it(&planned.step) || planned.compensation.as_ref().is_some_and(is_it)) {
+            return Ok(());
+        }
+        let text = format!(
+            "step {} of the plan is not what this process is set up to run; nothing was run",
+            step.id
+        );
+        Err(Error::new(ErrorKind::Refused, text)
+            .next("the plan is another version's: deploy again, or go on with the version that made it"))
     }
 
     async fn planned(&self, extra: &dyn ExtraStep, facts: &StepFacts) -> Result<PlannedStep> {
@@ -165,6 +186,7 @@ impl Platform for WithSteps {
             return self.place.execute(step, cx).await;
         }
         let runner = self.runner_of(step)?;
+        self.check_own(step, cx.plan())?;
         runner.accepts(step)?;
         // Later attempts find what the first one may have left behind: a tree that is not clean any more.
         let first = cx.attempt() == 1 && !cx.going_back();
@@ -180,6 +202,8 @@ impl Platform for WithSteps {
 
     async fn settle(&self, intent: &Intent, cx: &StepContext) -> Result<Settled> {
         match cx.planned(&intent.step).filter(|step| step.runner != Runner::Platform) {
+            // What is not ours to run is not ours to look at either.
+            Some(step) if self.check_own(step, cx.plan()).is_err() => Ok(Settled::Unknown),
             Some(step) => self.runner_of(step)?.settle(intent, cx).await,
             None => self.place.settle(intent, cx).await,
         }

@@ -38,7 +38,7 @@ impl Frozen {
     /// blocking work: so there is some as long as this process has a child. (One of another trial only makes it slower.)
     async fn frozen<T>(&self, call: impl Future<Output = T>) -> T {
         let now = self.clock.now().as_millis().to_string();
-        std::fs::write(self.folder.join("now"), now).expect("the folder can be written");
+        crate::world::replace(&self.folder, "now", &now).expect("the folder can be written");
         let mut cut_off = CutOff { folder: self.folder.clone(), ended: false };
         let mut call = pin!(call);
         let mut tick: Option<JoinHandle<()>> = None;

@@ -38,10 +38,10 @@ case $fault in
 esac
 case $DEPLOY_REVISION in nopull*) echo "no such image: $DEPLOY_REVISION" >&2; exit 77;; esac
 if [ "$(cat declared)" != "$DEPLOY_REVISION" ]; then
-  cp now since
-  echo "$DEPLOY_REVISION" > next && mv next declared
+  cp now "next.$$" && mv "next.$$" since
+  echo "$DEPLOY_REVISION" > "next.$$" && mv "next.$$" declared
   echo "$DEPLOY_REVISION" >> writes
-  { echo "$DEPLOY_REVISION"; grep -vxF -- "$DEPLOY_REVISION" revisions; } > next; mv next revisions
+  { echo "$DEPLOY_REVISION"; grep -vxF -- "$DEPLOY_REVISION" revisions; } > "next.$$"; mv "next.$$" revisions
 fi
 if [ "$fault" = lose-answer ]; then kill -9 "$PPID"; fi
 echo "set to $DEPLOY_REVISION"
@@ -126,6 +126,13 @@ struct Daemon {
     foreign: Mutex<(u32, String)>,
 }
 
+/// Scripts that run at the same time read the old text or the new one.
+pub(crate) fn replace(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let next = folder.join(format!("{name}.next"));
+    fs::write(&next, text)?;
+    fs::rename(next, folder.join(name))
+}
+
 fn failed(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Unexpected, format!("the daemon's folder: {error}"))
 }
@@ -136,7 +143,7 @@ impl Daemon {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        fs::write(self.path.join(name), text).map_err(failed)
+        replace(&self.path, name, text).map_err(failed)
     }
 
     fn read(&self, name: &str) -> Result<String> {

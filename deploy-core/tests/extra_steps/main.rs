@@ -241,9 +241,29 @@ async fn who_has_no_runner_says_so_before_it_takes_the_lease() {
     let error = bench.target("none", bench.bare()).resume().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(error.to_string().contains("long"), "{error}");
-    // The step is in the plan: who goes on need not have it, only its runner.
-    let resumed = bench.target("second", bench.place()).resume().await.unwrap().unwrap();
-    assert!(resumed.outcome().await.unwrap().is_success());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_plan_makes_nobody_run_what_he_would_not_plan_himself() {
+    let without = |bench: &Bench| bench.place();
+    let other = |bench: &Bench| bench.place().before(Extra::compensated("long").once());
+    for place in [&without as &dyn Fn(&Bench) -> _, &other] {
+        let bench = Bench::new(Shape::Kubernetes);
+        bench.runner.then("long", [Does::Hangs]);
+        let target = bench.target("one", bench.place().before(Extra::compensated("long")));
+        let rollout = target.deploy(release("ok-1")).start().await.unwrap();
+        bench.sleep(5).await;
+        rollout.leave();
+        rollout.outcome().await.unwrap_err();
+        let resumed = bench.target("second", place(&bench)).resume().await.unwrap().unwrap();
+        let outcome = resumed.outcome().await.unwrap();
+        assert_eq!(outcome.ended, back(), "{outcome:?}");
+        assert!(outcome.cause.unwrap().text.contains("not what this process is set up to run"));
+        let undone = bench.runner.names();
+        // The other one has the same compensation.
+        let owed = undone == ["long"] && outcome.owed.iter().any(|owed| owed.contains("long"));
+        assert!(owed || undone == ["long", "undo-long"], "{undone:?}, {:?}", outcome.owed);
+    }
 }
 
 #[tokio::test(start_paused = true)]

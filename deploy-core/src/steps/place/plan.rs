@@ -10,10 +10,12 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{
-        Change, Claim, Goal, Plan, Release, Revision, Snapshot, Step, StepId, StepKind, Undo, WayBack, millis,
+        Change, Claim, Goal, Plan, Release, Revision, Snapshot, Step, StepId, StepKind, TargetName, Undo,
+        WayBack, millis,
     },
     platform::PlanContext,
-    steps::{Command, Hosts, command::Words, run},
+    report::scrub_line,
+    steps::{Command, command::Words, run},
 };
 
 /// How often a deploying command is run, at most: again only where nothing was changed, or where its end was not seen.
@@ -21,14 +23,16 @@ const ATTEMPTS: u32 = 5;
 /// How long it may take until everything is healthy.
 const HEALTHY_MS: u64 = 600_000;
 
-/// What a step of the place runs, as it is in [`Step::data`].
+/// Where a step of the place leads, as it is in [`Step::data`]. With which command and on which host is the place's own affair,
+/// also when another process goes on: whoever can write the store could have anything run otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
-    pub(super) command: Command,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) on: Option<Hosts>,
     /// The revision that is declared when it has landed.
     pub(super) to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
+    /// By the command that goes back.
+    back: bool,
 }
 
 impl CommandPlace {
@@ -67,34 +71,34 @@ impl CommandPlace {
         Ok(self.revision(Some(to), to).built_from(release.commit.clone()))
     }
 
-    fn write(
-        &self,
-        id: &str,
-        title: String,
-        command: &Command,
-        to: &Revision,
-        cx: &PlanContext,
-    ) -> Result<Step> {
-        let name = to.handle.as_str().unwrap_or_default();
-        let mut words = Words::default();
-        words.set("{app}", "DEPLOY_APP", Some(cx.target.app()));
-        words.set("{env}", "DEPLOY_ENV", Some(cx.target.env()));
-        words.set("{commit}", "DEPLOY_COMMIT", to.commit.as_deref());
-        words.set("{revision}", "DEPLOY_REVISION", Some(name));
-        let work = Work { command: command.fill(&words)?, on: self.on.clone(), to: name.to_owned() };
-        let one = work.command.time() + run::BESIDE;
+    fn write(&self, id: &str, title: String, back: bool, to: &Revision, cx: &PlanContext) -> Result<Step> {
+        let name = to.handle.as_str().unwrap_or_default().to_owned();
+        let work = Work { to: name, commit: to.commit.clone(), back };
+        let command = self.command(&work, &cx.target)?;
+        let time = command.time() + run::BESIDE;
         let mut step = Step::new(id, self.component(), StepKind::Effect, title)
             .with(json!(work))
-            .within_ms(millis(one.saturating_mul(2)));
+            .within_ms(millis(time.saturating_mul(2)));
         step.attempts = ATTEMPTS;
         Ok(step)
     }
 
+    /// The command of a step.
+    pub(super) fn command(&self, work: &Work, target: &TargetName) -> Result<Command> {
+        if !is_name(&work.to) {
+            let text = format!("`{}` cannot be the name of a revision", scrub_line(&work.to));
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let mut words = Words::new(target, work.commit.as_deref())?;
+        words.set("{revision}", "DEPLOY_REVISION", Some(&work.to));
+        if work.back { &self.go_back } else { &self.deploy }.fill(&words)
+    }
+
     pub(super) fn make(&self, goal: &Goal, now: &Snapshot, cx: &PlanContext) -> Result<Plan> {
-        let (to, command) = match goal {
-            Goal::Deploy(release) => (self.wanted(release, now)?, &self.deploy),
-            Goal::Restore(revision) => (revision.clone(), &self.go_back),
-            Goal::Adopt => (now.serving.clone(), &self.deploy),
+        let to = match goal {
+            Goal::Deploy(release) => self.wanted(release, now)?,
+            Goal::Restore(revision) => revision.clone(),
+            Goal::Adopt => now.serving.clone(),
         };
         if to.handle.is_null() && to.declared != now.serving.declared {
             let text = format!("{} cannot be put back to where nothing is", self.name());
@@ -111,7 +115,7 @@ impl CommandPlace {
             plan.to = old.clone();
         } else {
             let title = format!("deploy {} to {}", to.short(), self.place_words());
-            let write = self.write("deploy", title, command, &to, cx)?;
+            let write = self.write("deploy", title, goal.is_rollback(), &to, cx)?;
             plan.steps.push(write);
             let before = (!old.handle.is_null()).then(|| old.name.clone());
             plan.diff.push(Change::new("revision", self.name(), before, Some(to.name.clone())));
@@ -135,7 +139,7 @@ impl CommandPlace {
             return Ok(WayBack::none("nothing ran here before"));
         }
         let title = format!("put {} back to {}", self.place_words(), back.short());
-        let step = self.write("back", title, &self.go_back, back, cx)?;
+        let step = self.write("back", title, true, back, cx)?;
         let words = format!("the command that goes back, to {}", back.short());
         Ok(WayBack::to(back.clone(), vec![step], words))
     }

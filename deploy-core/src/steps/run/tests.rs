@@ -6,8 +6,11 @@ use std::{
     sync::Mutex,
 };
 
-use super::*;
-use crate::clock::SystemClock;
+use super::{
+    shell::{KEPT_BYTES, LINES_TOLD},
+    *,
+};
+use crate::{clock::SystemClock, error::EffectState};
 
 const LONG: Duration = Duration::from_secs(60);
 
