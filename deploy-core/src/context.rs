@@ -81,6 +81,10 @@ pub struct Ask {
     pub to: Option<Fingerprint>,
     /// Nobody else can write that value.
     pub exclusive: bool,
+    /// It ends what the step itself began: it may be sent while the rollout goes back, too.
+    pub ends: bool,
+    /// How long after its sending it may land, in milliseconds, where that is longer than on the platform.
+    pub lands_ms: u64,
     /// The author's words on base and change.
     pub change: Value,
     /// How long one attempt may take, in milliseconds, where that is longer than a request.
@@ -210,6 +214,14 @@ struct Inner {
     interrupted: watch::Receiver<bool>,
     plan: Arc<Plan>,
     check_clock: bool,
+}
+
+/// A step's secrets are those of its deployer.
+#[async_trait]
+impl Secrets for StepContext {
+    async fn resolve(&self, which: &SecretRef) -> Result<Secret> {
+        self.secret(which).await
+    }
 }
 
 /// What a running step gets. Owned and cheap to clone.
@@ -363,5 +375,7 @@ impl StepContext {
     }
 }
 
+#[cfg(all(test, feature = "forge-emulator"))]
+pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ mod driver;
 pub mod error;
 pub mod event;
 mod follow;
+#[cfg(feature = "forge")]
+pub mod forge;
 pub mod guards;
 pub mod hash;
 mod launch;

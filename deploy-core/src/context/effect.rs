@@ -25,6 +25,8 @@ pub struct Effect<'a> {
     to: Option<Fingerprint>,
     exclusive: bool,
     attempt_ms: Option<u64>,
+    ends: bool,
+    lands_ms: u64,
 }
 
 impl<'a> Effect<'a> {
@@ -38,6 +40,8 @@ impl<'a> Effect<'a> {
             to: None,
             exclusive: false,
             attempt_ms: None,
+            ends: false,
+            lands_ms: 0,
         }
     }
 
@@ -52,6 +56,20 @@ impl<'a> Effect<'a> {
     /// effect landed.
     pub fn exclusive(mut self) -> Self {
         self.exclusive = true;
+        self
+    }
+
+    /// It ends what this step began elsewhere (a run, a build), and nothing else: it may be sent although the rollout
+    /// no longer goes forward, as long as the step runs.
+    pub fn ending(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+
+    /// It may land this long after its sending, where that is longer than on the deploy's own platform: until then what became
+    /// of it without an answer stays open, and is settled.
+    pub fn lands_within(mut self, lateness: Duration) -> Self {
+        self.lands_ms = crate::model::millis(lateness);
         self
     }
 
@@ -127,6 +145,8 @@ impl<'a> Effect<'a> {
             component: self.component,
             to: self.to,
             exclusive: self.exclusive,
+            ends: self.ends,
+            lands_ms: self.lands_ms,
             change: self.change,
             attempt_ms: self.attempt_ms,
         };

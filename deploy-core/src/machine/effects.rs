@@ -14,6 +14,12 @@ impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
         let direction = match self.direction_of(&ask.step) {
+            // The rollout has turned round while the step runs: ending its work goes the same way.
+            Ok(Direction::Forward)
+                if ask.ends && matches!(self.state.phase, Phase::Back | Phase::Following) =>
+            {
+                Direction::Back
+            }
             Ok(direction) => direction,
             Err(error) => return self.deny(ask.id, &error),
         };
@@ -153,7 +159,8 @@ impl Machine {
             change: ask.change,
             fence: self.live.fence,
             signed_at: now,
-            late_bound: now.plus_ms(attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms()),
+            late_bound: now
+                .plus_ms(attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms().max(ask.lands_ms)),
             attempt_ms,
         };
         let id = intent.id;

@@ -50,6 +50,8 @@ mod script;
 #[cfg(all(feature = "command", unix))]
 mod verify;
 mod with_steps;
+#[cfg(feature = "forge")]
+pub mod workflow;
 
 use std::{fmt, sync::Arc};
 
