@@ -16,7 +16,7 @@ pub mod config;
 pub use deploy_ecs as ecs;
 
 #[cfg(feature = "git")]
-pub use deploy_core::source::git::Repo;
+pub use deploy_core::source::git::{Fetch, Repo};
 #[cfg(feature = "sqlite")]
 pub use deploy_core::state::stores::sqlite::SqliteStore;
 #[cfg(feature = "forge")]

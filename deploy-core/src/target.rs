@@ -1,6 +1,7 @@
 //! A target: a name with a place, and what can be asked of it.
 
 mod history;
+mod ready;
 mod refuse;
 mod resume;
 
@@ -15,7 +16,7 @@ use crate::{
     platform::{Logs, PlanContext, Platform},
     prepare::Preparer,
     request::{Request, Wish},
-    source::Source,
+    source::{Migrations, Source},
     state::{Expect, Wrote, head::TargetRecord, records::Records},
 };
 
@@ -30,6 +31,7 @@ pub struct Target {
     images: BTreeMap<String, String>,
     pub(crate) source: Option<Arc<dyn Source>>,
     pub(crate) preparer: Option<Arc<dyn Preparer>>,
+    pub(crate) migrations: Option<Migrations>,
     more_guards: Vec<Arc<dyn Guard>>,
     pub(crate) overrides: Arc<BTreeMap<String, String>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -45,6 +47,7 @@ impl Target {
             images: BTreeMap::new(),
             source: None,
             preparer: None,
+            migrations: None,
             more_guards: Vec::new(),
             overrides: Arc::default(),
             observers: Vec::new(),
@@ -78,6 +81,13 @@ impl Target {
     #[must_use]
     pub fn prepare(mut self, preparer: impl Preparer) -> Self {
         self.preparer = Some(Arc::new(preparer));
+        self
+    }
+
+    /// Which files of the source are database migrations: [`Request::look`] tells which of them a deploy brings.
+    #[must_use]
+    pub fn migrations(mut self, migrations: Migrations) -> Self {
+        self.migrations = Some(migrations);
         self
     }
 
