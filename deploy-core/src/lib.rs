@@ -14,6 +14,8 @@ mod follow;
 pub mod forge;
 pub mod guards;
 pub mod hash;
+#[cfg(feature = "docker")]
+pub mod image;
 mod launch;
 pub mod machine;
 #[cfg(feature = "memory")]
