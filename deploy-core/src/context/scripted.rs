@@ -30,7 +30,7 @@ struct Journal {
 pub(crate) struct Scripted {
     pub(crate) clock: Arc<dyn Clock>,
     journal: Arc<Mutex<Journal>>,
-    pub(crate) interrupted: Arc<AtomicBool>,
+    pub(crate) interrupt: Arc<watch::Sender<bool>>,
     secrets: Arc<dyn Secrets>,
     /// How long a permit lasts.
     pub(crate) window: Duration,
@@ -53,7 +53,7 @@ impl Scripted {
         Self {
             clock: Arc::new(clock),
             journal: Arc::default(),
-            interrupted: Arc::default(),
+            interrupt: Arc::new(watch::Sender::new(false)),
             secrets: Arc::new(OneToken(token.to_owned())),
             window: Duration::from_secs(30),
         }
@@ -89,7 +89,8 @@ impl Scripted {
             clock: Arc::clone(&self.clock),
             secrets: Arc::clone(&self.secrets),
             to_driver,
-            interrupted: Arc::clone(&self.interrupted),
+            interrupted: self.interrupt.subscribe(),
+            plan: Arc::new(super::tests::plan()),
             check_clock: true,
         })
     }
@@ -111,7 +112,7 @@ impl Scripted {
                     Known::Open | Known::NotApplied => {}
                 }
             }
-            if self.interrupted.load(Ordering::Relaxed) && !ask.ends {
+            if *self.interrupt.borrow() && !ask.ends {
                 return Answer::Deny(Error::new(
                     ErrorKind::Interrupted,
                     "the rollout no longer goes forward",
@@ -189,6 +190,7 @@ impl Scripted {
                 fence: Fence(3),
                 signed_at: now,
                 late_bound: now,
+                attempt_ms: None,
             })
         })
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{clock::TokioClock, context::LocalSecrets, error::EffectState};
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let can = crate::model::Capabilities::new(crate::model::WriteGuard::None, crate::model::Lateness::NONE);
     let revision = crate::model::Revision::new("r1", [], Value::Null);
     let now =

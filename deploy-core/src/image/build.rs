@@ -235,7 +235,9 @@ impl Engine {
         let builder = self.builder().await?;
         if builder == BuilderKind::Classic && !build.secrets.is_empty() {
             let text = "the build needs secrets, and this Docker Engine has no BuildKit to give them to";
-            return Err(Error::new(ErrorKind::Unsupported, text).next("use Docker 18.09 or newer, for Linux images"));
+            return Err(
+                Error::new(ErrorKind::Unsupported, text).next("use Docker 18.09 or newer, for Linux images")
+            );
         }
         let redactor = Redactor::default();
         let values = SecretValues::resolve(&build.secrets, &*cx.secrets, &redactor).await?;

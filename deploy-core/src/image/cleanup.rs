@@ -197,7 +197,9 @@ fn is_ours(seen: &Seen) -> bool {
         let rest = tag.strip_prefix(commit.as_str());
         rest.is_some_and(|rest| {
             rest.is_empty()
-                || rest.strip_prefix('-').is_some_and(|name| ImagePlatform::parse(&name.replace('-', "/")).is_ok())
+                || rest
+                    .strip_prefix('-')
+                    .is_some_and(|name| ImagePlatform::parse(&name.replace('-', "/")).is_ok())
         })
     })
 }
@@ -244,7 +246,8 @@ fn decide(
     // Indices may list indices: go on until nothing more stays.
     loop {
         let kept = by_digest.values().filter(|seen| reasons.contains_key(seen.digest.as_str()));
-        let of_kept: Vec<&String> = kept.flat_map(|seen| &seen.lists).chain(untagged.values().flatten()).collect();
+        let of_kept: Vec<&String> =
+            kept.flat_map(|seen| &seen.lists).chain(untagged.values().flatten()).collect();
         let new: Vec<&str> = of_kept
             .into_iter()
             .filter_map(|part| by_digest.get(part))
@@ -300,7 +303,12 @@ mod tests {
         (name(n), seen)
     }
 
-    fn plan(images: impl IntoIterator<Item = (String, Seen)>, newest: usize, days: u64, needed: &[u32]) -> CleanupPlan {
+    fn plan(
+        images: impl IntoIterator<Item = (String, Seen)>,
+        newest: usize,
+        days: u64,
+        needed: &[u32],
+    ) -> CleanupPlan {
         let retention = Retention { newest, younger_than: Duration::from_secs(days * DAY) };
         let needed = needed.iter().map(|n| name(*n)).collect();
         let now = Timestamp::from_millis(i64::try_from(1000 * DAY * 1000).unwrap());
@@ -340,30 +348,50 @@ mod tests {
         };
         let by_index = plan(images(), 0, 1, &[1]);
         assert_eq!(deleted(&by_index), [name(6), name(4), name(5)]);
-        assert_eq!((kept(&by_index, 1), kept(&by_index, 3)), (Some(KeepReason::Needed), Some(KeepReason::PartOfKept)));
+        assert_eq!(
+            (kept(&by_index, 1), kept(&by_index, 3)),
+            (Some(KeepReason::Needed), Some(KeepReason::PartOfKept))
+        );
         let by_part = plan(images(), 0, 1, &[5]);
-        assert_eq!((kept(&by_part, 4), kept(&by_part, 5)), (Some(KeepReason::PartOfKept), Some(KeepReason::Needed)));
+        assert_eq!(
+            (kept(&by_part, 4), kept(&by_part, 5)),
+            (Some(KeepReason::PartOfKept), Some(KeepReason::Needed))
+        );
         // An index goes before what it lists.
         assert_eq!(deleted(&by_part), [name(6), name(1), name(3), name(2)]);
     }
 
     #[test]
     fn images_of_an_index_do_not_count_for_themselves() {
-        let images =
-            [image(1, 10, &[2, 3], ""), image(2, 10, &[], "-linux-amd64"), image(3, 10, &[], "-linux-arm64"), image(4, 20, &[], "")];
+        let images = [
+            image(1, 10, &[2, 3], ""),
+            image(2, 10, &[], "-linux-amd64"),
+            image(3, 10, &[], "-linux-arm64"),
+            image(4, 20, &[], ""),
+        ];
         let plan = plan(images, 2, 0, &[]);
         assert_eq!(deleted(&plan), Vec::<String>::new());
     }
 
     #[test]
     fn what_is_not_ours_or_of_unknown_age_stays() {
-        let mut images = [image(1, 100, &[], ""), image(2, 100, &[], ""), image(3, 100, &[], "-x y"), image(4, 100, &[], "")];
+        let mut images = [
+            image(1, 100, &[], ""),
+            image(2, 100, &[], ""),
+            image(3, 100, &[], "-x y"),
+            image(4, 100, &[], ""),
+        ];
         images[0].1.commit = None;
         images[1].1.tags = vec!["latest".into()];
         images[3].1.created = None;
         let plan = plan(images, 0, 1, &[]);
         assert_eq!(deleted(&plan), Vec::<String>::new());
-        for (n, reason) in [(1, KeepReason::NotOurs), (2, KeepReason::NotOurs), (3, KeepReason::NotOurs), (4, KeepReason::AgeUnknown)] {
+        for (n, reason) in [
+            (1, KeepReason::NotOurs),
+            (2, KeepReason::NotOurs),
+            (3, KeepReason::NotOurs),
+            (4, KeepReason::AgeUnknown),
+        ] {
             assert_eq!(kept(&plan, n), Some(reason), "{n}");
         }
     }

@@ -47,7 +47,11 @@ struct Entry {
 enum Kind {
     Folder,
     /// What was measured is what is sent.
-    File { bytes: u64, executable: bool, same: Same },
+    File {
+        bytes: u64,
+        executable: bool,
+        same: Same,
+    },
     Link(PathBuf),
 }
 
@@ -70,7 +74,8 @@ impl Context {
                 .next("name the Dockerfile, relative to the build context"));
         }
         let ignore = ignore_of(&root, &dockerfile)?;
-        let mut walk = Walk { root: &root, ignore, entries: Vec::new(), limit, bytes: 0, by_top: BTreeMap::new() };
+        let mut walk =
+            Walk { root: &root, ignore, entries: Vec::new(), limit, bytes: 0, by_top: BTreeMap::new() };
         walk.folder(Path::new(""), "", &Matched::default())?;
         let Walk { entries, bytes, .. } = walk;
         Ok(Self { root, dockerfile, entries, bytes })
@@ -147,7 +152,9 @@ impl Context {
             })?;
         }
         let out = tar.into_inner().and_then(|out| out.flush());
-        out.map_err(|error| Error::new(ErrorKind::Unexpected, "the build context cannot be sent").because(error))
+        out.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "the build context cannot be sent").because(error)
+        })
     }
 
     fn open(&self, path: &Path, bytes: u64, same: Same) -> Result<File> {
@@ -179,8 +186,11 @@ fn inside(dockerfile: &str) -> Result<String> {
         }
     }
     if dockerfile.starts_with('/') || parts.contains(&"..") || parts.is_empty() {
-        let text = format!("the Dockerfile `{}` lies outside of the build context", dockerfile.escape_debug());
-        return Err(Error::new(ErrorKind::Invalid, text).next("name it relative to the build context, without `..`"));
+        let text =
+            format!("the Dockerfile `{}` lies outside of the build context", dockerfile.escape_debug());
+        return Err(
+            Error::new(ErrorKind::Invalid, text).next("name it relative to the build context, without `..`")
+        );
     }
     Ok(parts.join("/"))
 }
@@ -329,7 +339,8 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         _ => ErrorKind::Unexpected,
     };
-    Error::new(kind, format!("{} of the build context cannot be read: {error}", path.display())).because(error)
+    Error::new(kind, format!("{} of the build context cannot be read: {error}", path.display()))
+        .because(error)
 }
 
 /// The archive, piece by piece.

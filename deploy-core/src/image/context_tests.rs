@@ -79,7 +79,10 @@ async fn the_same_files_give_the_same_bytes_with_links_kept() {
     for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
         let entry = entry.unwrap();
         let header = entry.header();
-        assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0, 0, 1_795_227_187));
+        assert_eq!(
+            (header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()),
+            (0, 0, 1_795_227_187)
+        );
         let link = entry.link_name().unwrap().map(|link| link.display().to_string());
         found.insert(entry.path().unwrap().display().to_string(), (header.mode().unwrap(), link));
     }

@@ -110,7 +110,9 @@ struct Auth {
 impl File {
     fn helper(&self, registry: &str) -> Option<&str> {
         let own = self.helpers.iter().find(|(name, _)| host_of(name) == registry);
-        own.map(|(_, program)| program.as_str()).or(self.store.as_deref()).filter(|program| !program.is_empty())
+        own.map(|(_, program)| program.as_str())
+            .or(self.store.as_deref())
+            .filter(|program| !program.is_empty())
     }
 
     fn entry(&self, registry: &str) -> Option<&Auth> {

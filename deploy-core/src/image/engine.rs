@@ -109,7 +109,8 @@ impl Engine {
         let lifeline = Lifeline::new();
         let transport = transport::transport(Arc::clone(&self.0.dial), &lifeline);
         let version = ClientVersion { major_version, minor_version };
-        let client = Docker::connect_with_custom_transport(transport, Some("http://docker"), NO_TIMEOUT, &version);
+        let client =
+            Docker::connect_with_custom_transport(transport, Some("http://docker"), NO_TIMEOUT, &version);
         let client = client.map_err(|error| {
             Error::new(ErrorKind::Unexpected, "no client for the Docker Engine can be made").because(error)
         })?;
@@ -128,9 +129,15 @@ impl Engine {
             let text = format!("the Docker Engine at {} broke the connection", self.0.address);
             Error::new(ErrorKind::Unavailable, text).retry_as(Retry::Always).because(error)
         };
-        let wire = self.0.dial.dial(&Uri::from_static("http://docker/")).await.map_err(|error| broken(error.into()))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(wire.until(lifeline.end()))).await.map_err(|error| broken(error.into()))?;
+        let wire = self
+            .0
+            .dial
+            .dial(&Uri::from_static("http://docker/"))
+            .await
+            .map_err(|error| broken(error.into()))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(wire.until(lifeline.end())))
+            .await
+            .map_err(|error| broken(error.into()))?;
         task::spawn(async move {
             // How it ends is seen by whoever waits for the answer.
             let _ = connection.with_upgrades().await;
@@ -138,12 +145,15 @@ impl Engine {
         let request = Request::post(path).header("Host", "docker");
         let request = request.header("Connection", "Upgrade").header("Upgrade", protocol);
         let request = headers(request).body(Empty::<Bytes>::new()).map_err(|error| {
-            Error::new(ErrorKind::Unexpected, format!("the request for {path} cannot be written")).because(error)
+            Error::new(ErrorKind::Unexpected, format!("the request for {path} cannot be written"))
+                .because(error)
         })?;
         let answer = sender.send_request(request).await.map_err(|error| broken(error.into()))?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let text = format!("the Docker Engine at {} answers {} to {path}", self.0.address, answer.status());
-            return Err(Error::new(ErrorKind::Unsupported, text).next("is it behind a proxy that cannot switch protocols?"));
+            let text =
+                format!("the Docker Engine at {} answers {} to {path}", self.0.address, answer.status());
+            return Err(Error::new(ErrorKind::Unsupported, text)
+                .next("is it behind a proxy that cannot switch protocols?"));
         }
         hyper::upgrade::on(answer).await.map_err(|error| broken(error.into()))
     }

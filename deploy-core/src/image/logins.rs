@@ -38,7 +38,8 @@ impl Login {
 
     /// As the Engine takes it. The result shows the secret in its `Debug`: it is made right before it is sent.
     pub(super) fn for_engine(&self, server: &str) -> DockerCredentials {
-        let mut credentials = DockerCredentials { serveraddress: Some(server.to_owned()), ..Default::default() };
+        let mut credentials =
+            DockerCredentials { serveraddress: Some(server.to_owned()), ..Default::default() };
         match self {
             Self::Password { username, password } => {
                 credentials.username = Some(username.clone());

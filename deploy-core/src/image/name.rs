@@ -41,7 +41,8 @@ impl Repository {
             return Err(invalid("it names a tag or a digest"));
         }
         let host = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-        if !registry.chars().all(host) || !registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        if !registry.chars().all(host)
+            || !registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
         {
             return Err(invalid("the registry is not a host"));
         }
@@ -98,7 +99,8 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 /// [`ErrorKind::Invalid`] if it cannot.
 pub(crate) fn check_tag(tag: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if tag.len() <= TAG_CHARS_MAX && tag.starts_with(word) && tag.chars().all(|c| word(c) || ".-".contains(c)) {
+    if tag.len() <= TAG_CHARS_MAX && tag.starts_with(word) && tag.chars().all(|c| word(c) || ".-".contains(c))
+    {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Invalid, format!("`{}` cannot be a tag", tag.escape_debug()))
@@ -169,10 +171,13 @@ impl ImagePlatform {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it is neither.
     pub fn parse(text: &str) -> Result<Self> {
-        let word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let word =
+            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let parts: Vec<&str> = text.split('/').collect();
         match *parts.as_slice() {
-            [os, architecture] if parts.iter().all(|part| word(&part)) => Ok(Self::new(os, architecture, None)),
+            [os, architecture] if parts.iter().all(|part| word(&part)) => {
+                Ok(Self::new(os, architecture, None))
+            }
             [os, architecture, variant] if parts.iter().all(|part| word(&part)) => {
                 Ok(Self::new(os, architecture, Some(variant)))
             }
@@ -215,9 +220,20 @@ mod tests {
             let name = Repository::parse(text).unwrap();
             assert_eq!((name.to_string().as_str(), name.host()), (shown, host), "{text}");
         }
-        for bad in ["", "api:v1", "r.example.com/a@sha256:ff", "r.example.com/", "r.example.com/A", "-x/a", "a//b",
-            "r.example.com/a?b", "r.example.com/../b", "r.example.com/a b", "r.example.com@x/a", &"a".repeat(256)]
-        {
+        for bad in [
+            "",
+            "api:v1",
+            "r.example.com/a@sha256:ff",
+            "r.example.com/",
+            "r.example.com/A",
+            "-x/a",
+            "a//b",
+            "r.example.com/a?b",
+            "r.example.com/../b",
+            "r.example.com/a b",
+            "r.example.com@x/a",
+            &"a".repeat(256),
+        ] {
             assert_eq!(Repository::parse(bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
         }
     }

@@ -40,7 +40,12 @@ impl Build {
     ///
     /// # Errors
     /// As those three; [`ErrorKind::Refused`] if the tag of the commit or of the version means another image.
-    pub async fn publish(&self, engine: &Engine, registry: &Registry, cx: &BuildContext) -> Result<Published> {
+    pub async fn publish(
+        &self,
+        engine: &Engine,
+        registry: &Registry,
+        cx: &BuildContext,
+    ) -> Result<Published> {
         self.check()?;
         if let Some(image) = registry.find(&self.repository, &self.commit, &self.platforms).await? {
             self.tag_version(registry, &image.digest).await?;
@@ -124,7 +129,10 @@ impl Build {
     }
 
     fn version_taken(&self, version: &str, other: &str) -> Error {
-        let text = format!("{}:{version} is {other} already, which is not the image of {}", self.repository, self.commit);
+        let text = format!(
+            "{}:{version} is {other} already, which is not the image of {}",
+            self.repository, self.commit
+        );
         Error::new(ErrorKind::Refused, text).next("give another version, or delete that tag")
     }
 }

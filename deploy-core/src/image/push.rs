@@ -107,17 +107,22 @@ impl Engine {
 }
 
 /// The registry has what the Engine says it has.
-async fn confirmed(Built { repository, tag, .. }: &Built, registry: &Registry, digest: &str) -> Result<String> {
+async fn confirmed(
+    Built { repository, tag, .. }: &Built,
+    registry: &Registry,
+    digest: &str,
+) -> Result<String> {
     match registry.digest(repository, tag).await? {
         Some(stored) if stored == digest => Ok(stored),
         Some(other) => {
             let text = format!("{repository}:{tag} was pushed as {digest}, and is {other} now");
-            Err(Error::new(ErrorKind::Conflict, text)
-                .retry_as(Retry::Never)
-                .next("somebody else pushed the same commit meanwhile: deploy again, and that image is verified"))
+            Err(Error::new(ErrorKind::Conflict, text).retry_as(Retry::Never).next(
+                "somebody else pushed the same commit meanwhile: deploy again, and that image is verified",
+            ))
         }
         None => {
-            let text = format!("{repository}:{tag} was pushed as {digest}, and the registry does not have it");
+            let text =
+                format!("{repository}:{tag} was pushed as {digest}, and the registry does not have it");
             Err(Error::new(ErrorKind::NotFound, text).next("is another registry behind that name?"))
         }
     }
@@ -149,7 +154,9 @@ mod tests {
     fn the_digest_is_in_the_last_line() {
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(digest_in(&format!("v1: digest: {digest} size: 528"), "v1"), Some(digest.clone()));
-        for other in [format!("v2: digest: {digest} size: 1"), "v1: digest: sha256:ff size: 1".into(), "Pushed".into()] {
+        for other in
+            [format!("v2: digest: {digest} size: 1"), "v1: digest: sha256:ff size: 1".into(), "Pushed".into()]
+        {
             assert_eq!(digest_in(&other, "v1"), None, "{other}");
         }
     }

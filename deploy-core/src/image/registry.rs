@@ -39,12 +39,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const TAG_PAGES_MAX: usize = 100;
 
 /// What manifests may be.
-const MEDIA_TYPES: [&str; 4] = [
-    manifest::OCI_INDEX,
-    manifest::DOCKER_LIST,
-    manifest::OCI_MANIFEST,
-    manifest::DOCKER_MANIFEST,
-];
+const MEDIA_TYPES: [&str; 4] =
+    [manifest::OCI_INDEX, manifest::DOCKER_LIST, manifest::OCI_MANIFEST, manifest::DOCKER_MANIFEST];
 
 /// Any registry of images that speaks the OCI distribution protocol, or many of them. Cheap to clone.
 ///
@@ -78,7 +74,12 @@ impl Registry {
     }
 
     pub(super) fn over(dial: Arc<dyn Dial>, logins: Arc<dyn RegistryLogins>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { http: Http::new(dial), logins, clock, authorizations: Authorizations::default() }))
+        Self(Arc::new(Inner {
+            http: Http::new(dial),
+            logins,
+            clock,
+            authorizations: Authorizations::default(),
+        }))
     }
 
     /// Another clock: virtual time in tests.
@@ -115,7 +116,11 @@ impl Registry {
     }
 
     /// A manifest by tag or digest, checked against its digest.
-    pub(super) async fn manifest(&self, repository: &Repository, tag_or_digest: &str) -> Result<Option<Stored>> {
+    pub(super) async fn manifest(
+        &self,
+        repository: &Repository,
+        tag_or_digest: &str,
+    ) -> Result<Option<Stored>> {
         let asked = self.manifest_call("GET", repository, tag_or_digest);
         let answer = match self.send(&asked).await {
             Ok(answer) => answer,
@@ -133,15 +138,19 @@ impl Registry {
         let media_type = manifest.media_type(answer.header("content-type"));
         if !MEDIA_TYPES.contains(&media_type.as_str()) {
             let shown = media_type.escape_debug();
-            return Err(Error::new(ErrorKind::Unsupported, format!("{repository} {tag_or_digest} is a {shown}, no image"))
-                .next("build it anew with a current Docker"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{repository} {tag_or_digest} is a {shown}, no image"),
+            )
+            .next("build it anew with a current Docker"));
         }
         Ok(Some(Stored { digest, media_type, bytes: answer.body, manifest }))
     }
 
     /// The configuration of an image, checked against its digest.
     pub(super) async fn config(&self, repository: &Repository, manifest: &Manifest) -> Result<Config> {
-        let malformed = |why: &str| Error::new(ErrorKind::Malformed, format!("the configuration of {repository} {why}"));
+        let malformed =
+            |why: &str| Error::new(ErrorKind::Malformed, format!("the configuration of {repository} {why}"));
         let blob = manifest.config.as_ref().filter(|blob| is_digest(&blob.digest));
         let blob = blob.ok_or_else(|| malformed("is not named by its manifest"))?;
         let asked = Asked::new("GET", repository, format!("blobs/{}", blob.digest), "pull");
@@ -161,7 +170,8 @@ impl Registry {
         bytes: bytes::Bytes,
     ) -> Result<String> {
         let digest = format!("sha256:{}", hash::bytes(&bytes));
-        let asked = Asked::new("PUT", repository, format!("manifests/{tag}"), "pull,push").with_body(media_type, bytes);
+        let asked = Asked::new("PUT", repository, format!("manifests/{tag}"), "pull,push")
+            .with_body(media_type, bytes);
         let answer = self.send(&asked).await?;
         match answer.header("docker-content-digest") {
             Some(stored) if stored != digest => {
@@ -182,7 +192,8 @@ impl Registry {
                 Err(error) if error.kind() == ErrorKind::NotFound && tags.is_empty() => return Ok(tags),
                 Err(error) => return Err(error),
             };
-            let malformed = || Error::new(ErrorKind::Malformed, format!("the tags of {repository} are not understood"));
+            let malformed =
+                || Error::new(ErrorKind::Malformed, format!("the tags of {repository} are not understood"));
             tags.extend(manifest::tags_of(&answer.body).ok_or_else(malformed)?);
             match answer.header("link").and_then(http::next_page) {
                 Some(next) => asked = asked.at(next).ok_or_else(malformed)?,

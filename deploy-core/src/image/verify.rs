@@ -112,7 +112,12 @@ impl Registry {
             return Err(other_platform(shown, &found, std::slice::from_ref(missing)));
         }
         found.sort();
-        Ok(VerifiedImage { repository: repository.clone(), digest, commit: commit.to_owned(), platforms: found })
+        Ok(VerifiedImage {
+            repository: repository.clone(),
+            digest,
+            commit: commit.to_owned(),
+            platforms: found,
+        })
     }
 
     /// The manifests that have to be looked at.
@@ -150,7 +155,9 @@ impl Registry {
 }
 
 fn check_revision(shown: &str, config: &Config, commit: &str) -> Result<()> {
-    let refused = |text: String| Err(Error::new(ErrorKind::Refused, text).next("delete that tag, or deploy its commit"));
+    let refused = |text: String| {
+        Err(Error::new(ErrorKind::Refused, text).next("delete that tag, or deploy its commit"))
+    };
     match config.label(REVISION) {
         Some(label) if label == commit => Ok(()),
         Some(label) => refused(format!(
@@ -167,7 +174,8 @@ fn check_revision(shown: &str, config: &Config, commit: &str) -> Result<()> {
 
 fn other_platform(shown: &str, has: &[ImagePlatform], wanted: &[ImagePlatform]) -> Error {
     let words = |platforms: &[ImagePlatform]| {
-        let names: Vec<String> = platforms.iter().map(|platform| crate::report::scrub_line(&platform.to_string())).collect();
+        let names: Vec<String> =
+            platforms.iter().map(|platform| crate::report::scrub_line(&platform.to_string())).collect();
         if names.is_empty() { "no platform".to_owned() } else { names.join(" and ") }
     };
     let wanted = if wanted.is_empty() { "an image".to_owned() } else { words(wanted) };

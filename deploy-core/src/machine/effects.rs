@@ -159,8 +159,9 @@ impl Machine {
             change: ask.change,
             fence: self.live.fence,
             signed_at: now,
-            late_bound: now
-                .plus_ms(attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms().max(ask.lands_ms)),
+            late_bound: now.plus_ms(
+                attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms().max(ask.lands_ms),
+            ),
             attempt_ms,
         };
         let id = intent.id;

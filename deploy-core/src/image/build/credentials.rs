@@ -18,9 +18,9 @@ const HOSTS_MAX: usize = 16;
 /// What in a Dockerfile, its arguments and caches looks like a registry; Docker Hub, which needs no name, is always one.
 /// Asking for a login to something else does no harm.
 pub(super) fn hosts<'a>(
-    dockerfile: &str,
+    dockerfile: &'a str,
     arguments: impl Iterator<Item = &'a String>,
-    cache_from: &[String],
+    cache_from: &'a [String],
 ) -> BTreeSet<String> {
     let named = |line: &&str| {
         let word = line.split_whitespace().next().unwrap_or_default();
@@ -32,9 +32,11 @@ pub(super) fn hosts<'a>(
     let hosts = words.filter_map(|word| {
         let (host, rest) = word.split_once('/')?;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
-        let is_host = host == "localhost" || host.contains('.') && !host.starts_with('.') || host.contains(':');
+        let is_host =
+            host == "localhost" || host.contains('.') && !host.starts_with('.') || host.contains(':');
         // `https://` is no host.
-        (is_host && host.chars().all(plain) && !host.ends_with(':') && !rest.starts_with('/')).then(|| host.to_owned())
+        (is_host && host.chars().all(plain) && !host.ends_with(':') && !rest.starts_with('/'))
+            .then(|| host.to_owned())
     });
     hosts.take(HOSTS_MAX).chain(["docker.io".to_owned()]).collect()
 }

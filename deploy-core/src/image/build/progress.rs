@@ -167,7 +167,8 @@ impl Progress {
         step.name = name;
         // A step that was cancelled because another one failed has an error, too.
         let cancelled = vertex.error.contains("context canceled");
-        let failed_before = self.steps.get(&self.current).is_some_and(|step| step.state == Some(StepState::Failed));
+        let failed_before =
+            self.steps.get(&self.current).is_some_and(|step| step.state == Some(StepState::Failed));
         if state.is_some() && !failed_before && !cancelled {
             self.current.clone_from(&vertex.digest);
         }
@@ -231,9 +232,13 @@ impl Progress {
         };
         let Some(code) = exit_code(&said) else { return self.with_step(other(error)) };
         let step = self.end_step();
-        let full = step.as_ref().is_some_and(|step| step.log.iter().rev().take(10).any(|line| is_disk_full(line)));
+        let full =
+            step.as_ref().is_some_and(|step| step.log.iter().rev().take(10).any(|line| is_disk_full(line)));
         let name = step.as_ref().map_or("a step", |step| step.step.as_str());
-        let last = step.as_ref().and_then(|step| step.log.last()).map_or_else(String::new, |line| format!(": {line}"));
+        let last = step
+            .as_ref()
+            .and_then(|step| step.log.last())
+            .map_or_else(String::new, |line| format!(": {line}"));
         let error = if full {
             of_text("build the image", &format!("no space left on device, in {name}"), &self.redactor)
         } else if code == "137" {
@@ -252,9 +257,10 @@ impl Progress {
 
     /// The Engine stopped to talk before the end.
     pub(super) fn broken_off(&mut self) -> Error {
-        let error = Error::new(ErrorKind::Unavailable, "the Docker Engine broke the build off, without a word")
-            .retry_as(Retry::Always)
-            .next("did it stop? Trying again does no harm");
+        let error =
+            Error::new(ErrorKind::Unavailable, "the Docker Engine broke the build off, without a word")
+                .retry_as(Retry::Always)
+                .next("did it stop? Trying again does no harm");
         self.with_step(error)
     }
 
@@ -283,7 +289,8 @@ impl Progress {
 
 /// The code that a command ended with, in the words of the builders of all ages.
 fn exit_code(said: &str) -> Option<&str> {
-    let after = ["returned a non-zero code: ", "exit code: "].iter().find_map(|words| said.rsplit_once(words))?.1;
+    let after =
+        ["returned a non-zero code: ", "exit code: "].iter().find_map(|words| said.rsplit_once(words))?.1;
     let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     (end > 0).then(|| &after[..end])
 }

@@ -54,14 +54,25 @@ fn unused(_: BollardError) -> Error {
 async fn the_classic_builders_stream_becomes_steps_and_lines() {
     let (mut progress, stream) = progress(BuilderKind::Classic);
     for text in [
-        "Step 1/3 : FROM scratch", "\n", " ---> \n", "Step 2/3 : COPY tool /tool", "\n", " ---> Using cache\n",
-        " ---> 02f6a0903554\n", "Step 3/3 : RUN [\"/tool\"]", "\n", " ---> Running in baff20deb340\n", "one\nthe can", "ary\nla",
+        "Step 1/3 : FROM scratch",
+        "\n",
+        " ---> \n",
+        "Step 2/3 : COPY tool /tool",
+        "\n",
+        " ---> Using cache\n",
+        " ---> 02f6a0903554\n",
+        "Step 3/3 : RUN [\"/tool\"]",
+        "\n",
+        " ---> Running in baff20deb340\n",
+        "one\nthe can",
+        "ary\nla",
     ] {
         progress.heard(classic(text));
     }
     let error = progress.failed(said("The command '/tool' returned a non-zero code: 7"), unused);
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let expected = "the build failed at Step 3/3 : RUN [\"/tool\"], with exit code 7: la (correct it in a new commit)";
+    let expected =
+        "the build failed at Step 3/3 : RUN [\"/tool\"], with exit code 7: la (correct it in a new commit)";
     assert_eq!(error.to_string(), expected);
     assert_eq!(step(&error).log, ["one", "the ***", "la"]);
     drop(progress);
@@ -113,7 +124,11 @@ async fn buildkits_trace_becomes_steps_and_lines() {
 fn how_a_step_ended_decides_the_kind() {
     for (line, text, kind) in [
         ("oh no", "process \"/bin/sh -c x\" did not complete successfully: exit code: 1", ErrorKind::Invalid),
-        ("write: No space left on device", "executor failed running [x]: exit code: 5", ErrorKind::Unavailable),
+        (
+            "write: No space left on device",
+            "executor failed running [x]: exit code: 5",
+            ErrorKind::Unavailable,
+        ),
         ("working", "executor failed running [x]: exit code: 137", ErrorKind::Unavailable),
     ] {
         let (mut progress, _stream) = progress(BuilderKind::BuildKit);

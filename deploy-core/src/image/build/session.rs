@@ -4,7 +4,7 @@
 //! bollard 0.21 opens one as well, but with nothing in it but logins that have to be known before, and it never hangs up. So it
 //! is built without its `buildkit` feature, and this is the session.
 
-use std::{collections::BTreeMap, convert::Infallible, fmt, io, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bollard_buildkit_proto::{
     health::{
@@ -18,8 +18,9 @@ use bollard_buildkit_proto::{
             secrets_server::{Secrets as SecretsService, SecretsServer},
         },
         filesync::v1::{
-            CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
-            GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+            CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
+            GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
+            VerifyTokenAuthorityResponse,
             auth_server::{Auth, AuthServer},
         },
     },
@@ -43,7 +44,8 @@ use crate::{
 /// The largest secret that BuildKit takes: 500 KiB.
 const SECRET_BYTES_MAX: usize = 500 * 1024;
 /// The calls that are answered, as the Engine wants them named beforehand.
-const METHODS: [&str; 2] = ["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/credentials"];
+const METHODS: [&str; 2] =
+    ["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/credentials"];
 
 /// The values of a build's secrets, by id. In memory alone.
 pub(super) struct SecretValues(BTreeMap<String, Secret>);
@@ -61,7 +63,10 @@ impl SecretValues {
             let secret = secrets.resolve(reference).await;
             let secret = secret.map_err(|error| error.context(format!("the build secret {shown}")))?;
             if secret.expose().len() > SECRET_BYTES_MAX {
-                return Err(Error::new(ErrorKind::Invalid, format!("the build secret {shown} has more than 500 KiB")));
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("the build secret {shown} has more than 500 KiB"),
+                ));
             }
             redactor.add(&secret);
             values.insert(id.clone(), secret);
@@ -86,8 +91,12 @@ pub(super) async fn open(
     redactor: Redactor,
 ) -> Result<()> {
     let connection = engine.upgraded(lifeline, "/session", "h2c", |request| {
-        let request = request.header("X-Docker-Expose-Session-Uuid", name).header("X-Docker-Expose-Session-Name", "deploy-kit");
-        METHODS.iter().fold(request, |request, method| request.header("X-Docker-Expose-Session-Grpc-Method", *method))
+        let request = request
+            .header("X-Docker-Expose-Session-Uuid", name)
+            .header("X-Docker-Expose-Session-Name", "deploy-kit");
+        METHODS
+            .iter()
+            .fold(request, |request, method| request.header("X-Docker-Expose-Session-Grpc-Method", *method))
     });
     let connection = connection.await?;
     let secrets = SecretsServer::new(values);
@@ -116,9 +125,14 @@ pub(super) async fn open(
 
 #[tonic::async_trait]
 impl SecretsService for SecretValues {
-    async fn get_secret(&self, request: tonic::Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
+    async fn get_secret(
+        &self,
+        request: tonic::Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
         match self.0.get(&request.get_ref().id) {
-            Some(secret) => Ok(Response::new(GetSecretResponse { data: secret.expose().as_bytes().to_vec() })),
+            Some(secret) => {
+                Ok(Response::new(GetSecretResponse { data: secret.expose().as_bytes().to_vec() }))
+            }
             None => Err(Status::not_found("the build was given no secret of this id")),
         }
     }
@@ -159,7 +173,10 @@ impl Auth for Logins {
 
     // Without these the builder fetches its tokens itself, by the credentials above.
 
-    async fn fetch_token(&self, _: tonic::Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(
+        &self,
+        _: tonic::Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 
@@ -185,15 +202,24 @@ struct Healthy;
 impl Health for Healthy {
     type WatchStream = futures_util::stream::Empty<Result<HealthCheckResponse, Status>>;
 
-    async fn check(&self, _: tonic::Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        _: tonic::Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
     }
 
-    async fn list(&self, _: tonic::Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+    async fn list(
+        &self,
+        _: tonic::Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 
-    async fn watch(&self, _: tonic::Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: tonic::Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented(""))
     }
 }

@@ -37,7 +37,8 @@ pub(super) async fn ask(name: &str, server: &str, clock: &dyn Clock) -> Result<O
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.chars().all(plain) {
         let text = format!("`{}` cannot be a credential helper", name.escape_debug());
-        return Err(Error::new(ErrorKind::Invalid, text).next("correct credsStore or credHelpers of Docker's config.json"));
+        return Err(Error::new(ErrorKind::Invalid, text)
+            .next("correct credsStore or credHelpers of Docker's config.json"));
     }
     within(&format!("docker-credential-{name}"), server, clock).await
 }
@@ -79,7 +80,8 @@ async fn run(program: &str, server: &str) -> Result<Option<Login>> {
         let none = String::from_utf8_lossy(&said).contains(NOT_FOUND);
         return if none { Ok(None) } else { Err(failed("failed")) };
     }
-    let answer: Answer = serde_json::from_slice(&said).map_err(|_| failed("gave an answer that is not understood"))?;
+    let answer: Answer =
+        serde_json::from_slice(&said).map_err(|_| failed("gave an answer that is not understood"))?;
     Ok(match (answer.username.as_str(), answer.secret.as_str()) {
         (_, "") => None,
         (TOKEN, token) => Some(Login::IdentityToken(Secret::new(token))),

@@ -79,19 +79,31 @@ mod helpers {
     async fn a_helper_is_asked_by_its_protocol() {
         let answer = r#"printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' "$server" "#;
         for (script, expected) in [
-            (format!("read server; test \"$1 $server\" = 'get x.example.com' && {answer} bob pw"), Some(Login::password("bob", "pw"))),
+            (
+                format!("read server; test \"$1 $server\" = 'get x.example.com' && {answer} bob pw"),
+                Some(Login::password("bob", "pw")),
+            ),
             (format!("{answer} '<token>' abc"), Some(Login::IdentityToken(Secret::new("abc")))),
             (format!("{answer} bob ''"), None),
             ("echo 'credentials not found in native keychain'; exit 1".to_owned(), None),
         ] {
             let (_dir, program) = program(&script);
-            assert_eq!(helper::within(&program, "x.example.com", &SystemClock).await.unwrap(), expected, "{script}");
+            assert_eq!(
+                helper::within(&program, "x.example.com", &SystemClock).await.unwrap(),
+                expected,
+                "{script}"
+            );
         }
     }
 
     #[tokio::test]
     async fn what_a_helper_says_is_never_shown() {
-        for script in ["echo canary; echo canary >&2; exit 1", "echo canary", "exec cat /dev/zero", "echo '{\"Username\":3,\"Secret\":\"canary\"}'"] {
+        for script in [
+            "echo canary; echo canary >&2; exit 1",
+            "echo canary",
+            "exec cat /dev/zero",
+            "echo '{\"Username\":3,\"Secret\":\"canary\"}'",
+        ] {
             let (_dir, program) = program(script);
             let error = helper::within(&program, "x.example.com", &SystemClock).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{script}: {error:?}");

@@ -73,7 +73,9 @@ impl Address {
         let meta = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Meta>(&bytes).ok());
         let Some(meta) = meta else {
             let text = format!("the Docker context `{}` cannot be read", name.escape_debug());
-            return Err(Error::new(ErrorKind::NotFound, text).next("docker context ls shows those that exist"));
+            return Err(
+                Error::new(ErrorKind::NotFound, text).next("docker context ls shows those that exist")
+            );
         };
         let certificates = folder.join("contexts/tls").join(&id).join("docker");
         Self::with(&meta.endpoints.docker.host, certificates.is_dir().then_some(certificates.as_path()))
@@ -153,8 +155,11 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let unusable = |what: &str| {
             let shown = certificates.map_or_else(String::new, |folder| format!(" in {}", folder.display()));
-            Error::new(ErrorKind::NotFound, format!("{what} for the Docker Engine at {to} cannot be used{shown}"))
-                .next("DOCKER_CERT_PATH names the folder with ca.pem, cert.pem and key.pem")
+            Error::new(
+                ErrorKind::NotFound,
+                format!("{what} for the Docker Engine at {to} cannot be used{shown}"),
+            )
+            .next("DOCKER_CERT_PATH names the folder with ca.pem, cert.pem and key.pem")
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -173,14 +178,19 @@ impl Tls {
             let key = PrivateKeyDer::from_pem_file(folder.join("key.pem"));
             // The error of a key may quote it.
             let key = key.map_err(|_| unusable("key.pem"))?;
-            builder.with_client_auth_cert(pem("cert.pem")?, key).map_err(|_| unusable("cert.pem and key.pem"))?
+            builder
+                .with_client_auth_cert(pem("cert.pem")?, key)
+                .map_err(|_| unusable("cert.pem and key.pem"))?
         } else {
             builder.with_no_client_auth()
         };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(tcp);
         Ok(Self(to, connector))
     }
 }
@@ -205,7 +215,9 @@ mod tests {
     fn addresses_are_those_of_the_docker_command() {
         assert_eq!(kind_of("unix:///run/docker.sock").unwrap(), "Socket(\"/run/docker.sock\")");
         assert!(kind_of("tcp://127.0.0.1:2375").unwrap().starts_with("Plain(http://127.0.0.1:2375/"));
-        for bad in ["", "docker", "unix://relative", "tcp://host", "tcp://host:1/path", "ftp://x:1", "tcp://:"] {
+        for bad in
+            ["", "docker", "unix://relative", "tcp://host", "tcp://host:1/path", "ftp://x:1", "tcp://:"]
+        {
             assert_eq!(kind_of(bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
         }
         assert_eq!(kind_of("ssh://deploy@host").unwrap_err().kind(), ErrorKind::Unsupported);

@@ -69,10 +69,11 @@ pub(in crate::image) fn cannot(doing: &str, error: BollardError, redactor: &Reda
         BollardError::RequestTimeoutError => {
             Error::new(ErrorKind::TimedOut, format!("cannot {doing}: the Docker Engine does not answer"))
         }
-        BollardError::JsonDataError { .. } | BollardError::JsonSerdeError { .. } => {
-            Error::new(ErrorKind::Malformed, format!("cannot {doing}: what the Docker Engine answers is not understood"))
-                .next("is it a Docker Engine that listens there?")
-        }
+        BollardError::JsonDataError { .. } | BollardError::JsonSerdeError { .. } => Error::new(
+            ErrorKind::Malformed,
+            format!("cannot {doing}: what the Docker Engine answers is not understood"),
+        )
+        .next("is it a Docker Engine that listens there?"),
         error => broken(doing, &error, redactor),
     }
 }
@@ -162,7 +163,10 @@ mod tests {
             ("denied: requested access to the resource is denied", ErrorKind::PermissionDenied),
             ("manifest for x:y not found: manifest unknown: manifest unknown", ErrorKind::NotFound),
             ("docker.io/library/nothing:latest: not found", ErrorKind::NotFound),
-            ("Put \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", ErrorKind::Unavailable),
+            (
+                "Put \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                ErrorKind::Unavailable,
+            ),
             ("received unexpected HTTP status: 500 Internal Server Error", ErrorKind::Unavailable),
             ("Patch \"http://x\": EOF", ErrorKind::Unavailable),
             ("dial tcp: i/o timeout", ErrorKind::TimedOut),

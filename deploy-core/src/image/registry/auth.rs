@@ -118,7 +118,8 @@ pub(super) fn token_of(asked: &Asked, body: &[u8]) -> Result<String> {
     }
     // The parser's words may quote the token.
     let answer: Option<Token> = serde_json::from_slice(body).ok();
-    let token = answer.map(|Token { token, access_token }| if token.is_empty() { access_token } else { token });
+    let token =
+        answer.map(|Token { token, access_token }| if token.is_empty() { access_token } else { token });
     match token.filter(|token| !token.is_empty()) {
         Some(token) => Ok(format!("Bearer {token}")),
         None => {
@@ -139,7 +140,11 @@ pub(super) fn unauthenticated(asked: &Asked, why: &str) -> Error {
 pub(super) struct Authorizations(Mutex<BTreeMap<(String, String), String>>);
 
 impl Authorizations {
-    fn with<T>(&self, asked: &Asked, with: impl FnOnce(&mut BTreeMap<(String, String), String>, (String, String)) -> T) -> T {
+    fn with<T>(
+        &self,
+        asked: &Asked,
+        with: impl FnOnce(&mut BTreeMap<(String, String), String>, (String, String)) -> T,
+    ) -> T {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         with(&mut known, (asked.registry().to_owned(), asked.scope.clone()))
     }
@@ -193,7 +198,8 @@ mod tests {
     #[test]
     fn each_kind_of_login_has_its_way() {
         let bearer = Challenge::parse("Bearer realm=\"https://a.example.com/t?x=1\",service=\"s s\"");
-        let Next::Fetch(call, header) = bearer.ask(&asked(), Some(&Login::password("bob", "pw"))).unwrap() else {
+        let Next::Fetch(call, header) = bearer.ask(&asked(), Some(&Login::password("bob", "pw"))).unwrap()
+        else {
             panic!("a token is fetched")
         };
         assert_eq!(header.as_deref(), Some("Basic Ym9iOnB3"));

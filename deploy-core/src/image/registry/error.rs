@@ -40,7 +40,9 @@ pub(super) fn refused(asked: &Asked, answer: &Answer, now: Timestamp) -> Error {
         403 => of(ErrorKind::PermissionDenied).next("the login may lack the right to this repository"),
         404 => of(ErrorKind::NotFound),
         405 => unsupported(of(ErrorKind::Unsupported)),
-        400 if first.is_some_and(|first| first.code == "UNSUPPORTED") => unsupported(of(ErrorKind::Unsupported)),
+        400 if first.is_some_and(|first| first.code == "UNSUPPORTED") => {
+            unsupported(of(ErrorKind::Unsupported))
+        }
         429 => {
             let after = answer.header("retry-after").and_then(|text| pause(text, now));
             of(ErrorKind::Throttled).retry_as(after.map_or(Retry::Always, Retry::After))
@@ -85,7 +87,8 @@ mod tests {
         if let Some(text) = retry_after {
             headers.insert("retry-after", text.parse().unwrap());
         }
-        let asked = Asked::new("GET", &Repository::parse("r.example.com/a").unwrap(), "manifests/x".into(), "pull");
+        let asked =
+            Asked::new("GET", &Repository::parse("r.example.com/a").unwrap(), "manifests/x".into(), "pull");
         let now = Timestamp::from_millis(1_000_000);
         refused(&asked, &Answer { status, headers, body: Bytes::from_static(body.as_bytes()) }, now)
     }
@@ -106,9 +109,11 @@ mod tests {
         ] {
             assert_eq!(error(status, "<html>", None).kind(), kind, "{status}");
         }
-        let code = r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported.","detail":null}]}"#;
+        let code =
+            r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported.","detail":null}]}"#;
         assert_eq!(error(400, code, None).kind(), ErrorKind::Unsupported);
-        let said = error(403, r#"{"errors":[{"code":"DENIED","message":"token=hunter2 no"}]}"#, None).to_string();
+        let said =
+            error(403, r#"{"errors":[{"code":"DENIED","message":"token=hunter2 no"}]}"#, None).to_string();
         assert!(said.contains("answers 403 DENIED") && !said.contains("hunter2"), "{said}");
     }
 

@@ -206,7 +206,10 @@ impl Http {
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                return Error::new(ErrorKind::Malformed, format!("{asked}: the answer is longer than any manifest"));
+                return Error::new(
+                    ErrorKind::Malformed,
+                    format!("{asked}: the answer is longer than any manifest"),
+                );
             }
             let text = format!("{asked}: the connection broke in the middle of the answer");
             Error::new(ErrorKind::Unavailable, text).because(error)
@@ -282,7 +285,10 @@ mod tests {
 
     #[test]
     fn pages_and_addresses_are_resolved() {
-        assert_eq!(next_page("</v2/a/tags/list?last=x&n=5>; rel=\"next\""), Some("/v2/a/tags/list?last=x&n=5"));
+        assert_eq!(
+            next_page("</v2/a/tags/list?last=x&n=5>; rel=\"next\""),
+            Some("/v2/a/tags/list?last=x&n=5")
+        );
         assert_eq!(next_page("</v2/a>; rel=\"prev\""), None);
         assert_eq!(next_page("nonsense"), None);
         let repository = Repository::parse("r.example.com/a").unwrap();

@@ -36,7 +36,10 @@ async fn all_that_is_asked_for_reaches_the_engine() {
     let [seen] = &bench.fake_engine.calls("/build")[..] else { panic!("one build") };
     let query = |name: &str| seen.query[name].as_str();
     assert_eq!(query("t"), format!("127.0.0.1:5000/shop/api:{}", commit()));
-    assert_eq!((query("dockerfile"), query("target"), query("platform")), ("Dockerfile", "web", "linux/arm64"));
+    assert_eq!(
+        (query("dockerfile"), query("target"), query("platform")),
+        ("Dockerfile", "web", "linux/arm64")
+    );
     assert_eq!((query("version"), query("cachefrom")), ("2", r#"["127.0.0.1:5000/cache"]"#));
     assert_eq!(query("session").len(), 32);
     assert_eq!(map(query("buildargs")), map(r#"{"A": "1", "BUILDKIT_INLINE_CACHE": "1"}"#));
@@ -107,7 +110,8 @@ async fn a_dropped_build_leaves_no_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_fails_and_an_engine_that_goes_leave_their_log() {
     let lines = || vec![trace("RUN make", "compiling\nthe reason\n")];
-    let failed = [lines(), vec![failure("process \"make\" did not complete successfully: exit code: 2")]].concat();
+    let failed =
+        [lines(), vec![failure("process \"make\" did not complete successfully: exit code: 2")]].concat();
     let full = [lines(), vec![failure("failed to copy: write /x: no space left on device")]].concat();
     for (turn, kind, retry) in [
         (Turn::Say(failed), ErrorKind::Invalid, Retry::Never),
@@ -119,8 +123,12 @@ async fn a_step_that_fails_and_an_engine_that_goes_leave_their_log() {
         bench.fake_engine.then([turn.clone()]);
         let error = try_build(&bench).await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (kind, retry), "{turn:?}: {error:?}");
-        let step = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<FailedStep>()).unwrap();
-        assert_eq!((step.step.as_str(), step.log.as_slice()), ("RUN make", &["compiling".to_owned(), "the reason".to_owned()][..]));
+        let step =
+            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<FailedStep>()).unwrap();
+        assert_eq!(
+            (step.step.as_str(), step.log.as_slice()),
+            ("RUN make", &["compiling".to_owned(), "the reason".to_owned()][..])
+        );
         assert!(error.message().contains("RUN make"), "{error}");
         // And the next try succeeds.
         try_build(&bench).await.unwrap();
@@ -145,7 +153,10 @@ async fn what_the_engine_refuses_has_its_kind() {
     let bench = Bench::new();
     let missing = bench.build().secret("npm", SecretRef::FromEnv("NOWHERE".into()));
     let error = bench.engine.build(&missing, None, &bench.cx()).await.unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::NotFound, "the build secret npm: no such secret"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::NotFound, "the build secret npm: no such secret")
+    );
     assert!(bench.fake_engine.calls("/build").is_empty());
     std::fs::remove_file(bench.folder.path().join("Dockerfile")).unwrap();
     assert_eq!(try_build(&bench).await.unwrap_err().kind(), ErrorKind::NotFound);

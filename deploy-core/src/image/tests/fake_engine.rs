@@ -109,7 +109,9 @@ impl FakeEngine {
         let path = head.uri.path().to_owned();
         let mut seen = Seen {
             path: path.clone(),
-            query: form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
+            query: form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect(),
             headers: head.headers,
             body: Bytes::new(),
         };
@@ -165,7 +167,11 @@ impl FakeEngine {
                 let line = json!({"stream": format!("it is {secret}\n")});
                 let trace = |status: &str| json!({"id": "moby.buildkit.trace", "aux": status});
                 // A step `RUN x` (digest `b`) that wrote the secret, in the words of the protocol: see `trace`.
-                let lines = [line, trace(&trace_of("RUN x", &format!("it is {secret}\n"))), json!({"aux": {"ID": "sha256:1"}})];
+                let lines = [
+                    line,
+                    trace(&trace_of("RUN x", &format!("it is {secret}\n"))),
+                    json!({"aux": {"ID": "sha256:1"}}),
+                ];
                 Ok(Response::new(body(text(&lines))))
             }
         }
@@ -208,17 +214,23 @@ impl FakeEngine {
     /// A push that succeeds, if the login is right.
     fn push(&self, seen: &Seen) -> Vec<Value> {
         let header = seen.headers.get("x-registry-auth").map_or("", |value| value.to_str().unwrap());
-        let login: Value = URL_SAFE.decode(header).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let login: Value = URL_SAFE
+            .decode(header)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
         if login["password"] != PASSWORD {
             return vec![failure("unauthorized: authentication required")];
         }
         let name = seen.path.split_once("/images/").unwrap().1.strip_suffix("/push").unwrap();
         let tag = seen.query["tag"].as_str();
         let image = self.state().images[&format!("{name}:{tag}")].clone();
-        let labels: BTreeMap<String, String> = serde_json::from_str(image["labels"].as_str().unwrap()).unwrap();
+        let labels: BTreeMap<String, String> =
+            serde_json::from_str(image["labels"].as_str().unwrap()).unwrap();
         let platform = image["platform"].as_str().filter(|text| !text.is_empty()).unwrap_or("linux/amd64");
         let revision = labels.get("org.opencontainers.image.revision").map(String::as_str);
-        let digest = self.registry.image(tag, platform, revision, &labels["org.opencontainers.image.created"]);
+        let digest =
+            self.registry.image(tag, platform, revision, &labels["org.opencontainers.image.created"]);
         vec![
             json!({"status": "Pushing", "progressDetail": {"current": 5, "total": 9}, "id": "a1b2"}),
             json!({"status": format!("{tag}: digest: {digest} size: 528")}),
@@ -266,7 +278,8 @@ impl Dial for FakeEngine {
         let open = Open(Arc::clone(&self.open));
         tokio::spawn(async move {
             let service = service_fn(move |request| engine.clone().answer(request));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await;
+            let _ =
+                http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await;
             drop(open);
         });
         Ok(Wire::new(ours))

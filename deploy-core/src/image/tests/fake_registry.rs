@@ -173,8 +173,12 @@ impl FakeRegistry {
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Garbage) => return Ok(answer(200, "<html>it works</html>")),
             Some(Fault::DropMidBody) => {
-                let frames = [Ok(hyper::body::Frame::data(Bytes::from_static(b"{"))), Err(io::Error::other("dropped"))];
-                let mut answer = Response::new(BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames))));
+                let frames = [
+                    Ok(hyper::body::Frame::data(Bytes::from_static(b"{"))),
+                    Err(io::Error::other("dropped")),
+                ];
+                let mut answer =
+                    Response::new(BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames))));
                 answer.headers_mut().insert("content-length", 1000.into());
                 return Ok(answer);
             }
@@ -211,21 +215,35 @@ impl FakeRegistry {
         if authorization == Some(&expected) {
             return None;
         }
-        let mut refused = answer(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#);
+        let mut refused =
+            answer(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#);
         refused.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
         Some(refused)
     }
 
-    fn serve(&self, method: &str, path: &str, query: &str, headers: &hyper::HeaderMap, body: Bytes) -> Response<Body> {
-        let unknown = || answer(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#);
+    fn serve(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &hyper::HeaderMap,
+        body: Bytes,
+    ) -> Response<Body> {
+        let unknown =
+            || answer(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#);
         let Some(rest) = path.strip_prefix("/v2/shop/api/") else { return unknown() };
         let mut state = self.state();
         let (kind, which) = rest.split_once('/').unwrap();
         match (method, kind) {
             (_, "tags") => {
                 // Two a page.
-                let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")).unwrap_or_default().to_owned();
-                let tags: Vec<String> = state.tags.keys().filter(|tag| **tag > last).take(2).cloned().collect();
+                let last = query
+                    .split('&')
+                    .find_map(|pair| pair.strip_prefix("last="))
+                    .unwrap_or_default()
+                    .to_owned();
+                let tags: Vec<String> =
+                    state.tags.keys().filter(|tag| **tag > last).take(2).cloned().collect();
                 let mut page = answer(200, json!({"name": "shop/api", "tags": tags}).to_string());
                 if let Some(last) = tags.get(1) {
                     let link = format!("<{path}?n=2&last={last}>; rel=\"next\"");
@@ -236,7 +254,9 @@ impl FakeRegistry {
             (_, "blobs") => match (&state.redirect, state.blobs.get(which)) {
                 (Some(to), Some(_)) if !query.contains("signed") => {
                     let mut moved = answer(307, "");
-                    moved.headers_mut().insert("location", format!("{to}{path}?signed=canary").parse().unwrap());
+                    moved
+                        .headers_mut()
+                        .insert("location", format!("{to}{path}?signed=canary").parse().unwrap());
                     moved
                 }
                 (_, Some(bytes)) => answer(200, bytes.clone()),
@@ -250,9 +270,10 @@ impl FakeRegistry {
                 stored.headers_mut().insert("docker-content-digest", digest.parse().unwrap());
                 stored
             }
-            ("DELETE", "manifests") if !state.deletes => {
-                answer(405, r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#)
-            }
+            ("DELETE", "manifests") if !state.deletes => answer(
+                405,
+                r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#,
+            ),
             ("DELETE", "manifests") => {
                 state.tags.retain(|_, digest| digest != which);
                 if state.manifests.remove(which).is_some() { answer(202, "") } else { unknown() }

@@ -18,8 +18,8 @@ use fake_engine::FakeEngine;
 use fake_registry::FakeRegistry;
 
 use super::{
-    Build, BuildContext, Engine, ImageEventStream, ImageEvents, ImagePlatform, Login, Registry, RegistryLogins,
-    Repository,
+    Build, BuildContext, Engine, ImageEventStream, ImageEvents, ImagePlatform, Login, Registry,
+    RegistryLogins, Repository,
 };
 use crate::{
     clock::{Clock, TokioClock},
@@ -120,7 +120,17 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("Dockerfile"), "FROM 127.0.0.1:5000/base\nCOPY a /a\n").unwrap();
         std::fs::write(folder.path().join("a"), "some text").unwrap();
-        Self { fake_engine, fake_registry, engine, registry, logins, clock, events: Some(events), stream, folder }
+        Self {
+            fake_engine,
+            fake_registry,
+            engine,
+            registry,
+            logins,
+            clock,
+            events: Some(events),
+            stream,
+            folder,
+        }
     }
 
     fn build(&self) -> Build {

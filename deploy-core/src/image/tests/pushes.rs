@@ -32,7 +32,10 @@ async fn the_digest_is_the_registrys() {
     let built = built(&bench).await;
     let digest = push(&bench, &built).await.unwrap();
     assert_eq!(bench.registry.digest(&repository(), &commit()).await.unwrap(), Some(digest.clone()));
-    assert_eq!(bench.fake_engine.calls("/push")[0].path.matches("/images/127.0.0.1:5000/shop/api/push").count(), 1);
+    assert_eq!(
+        bench.fake_engine.calls("/push")[0].path.matches("/images/127.0.0.1:5000/shop/api/push").count(),
+        1
+    );
     bench.fake_engine.quiet().await;
     let heard = bench.heard().await;
     assert!(heard.contains("Pushing { status: \"Pushing\", sent: 5, of: 9 }"), "{heard}");
@@ -76,7 +79,9 @@ async fn a_login_that_is_over_is_renewed_once() {
     let error = push(&bench, &image).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Unauthenticated, Retry::Never));
     assert_eq!(bench.fake_engine.calls("/push").len(), 2);
-    bench.fake_engine.then([Turn::Say(vec![failure(&format!("denied: not with {PASSWORD} nor canary-old"))])]);
+    bench
+        .fake_engine
+        .then([Turn::Say(vec![failure(&format!("denied: not with {PASSWORD} nor canary-old"))])]);
     let error = push(&bench, &image).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(!format!("{error:?}").contains("canary-old"), "{error:?}");
@@ -136,7 +141,8 @@ async fn several_platforms_become_an_index() {
     assert_eq!(published.image.platforms, platforms);
     let names = [commit(), format!("{}-linux-amd64", commit()), format!("{}-linux-arm64", commit())];
     assert_eq!(bench.fake_registry.tags(), names);
-    let index: serde_json::Value = serde_json::from_str(&bench.fake_registry.manifest_text(&published.image.digest)).unwrap();
+    let index: serde_json::Value =
+        serde_json::from_str(&bench.fake_registry.manifest_text(&published.image.digest)).unwrap();
     assert_eq!(index["manifests"][1]["platform"], json!({"os": "linux", "architecture": "arm64"}));
     assert!(index["manifests"][1]["size"].as_u64().unwrap() > 100, "{index}");
     assert!(!publish(&bench, &build).await.unwrap().built);

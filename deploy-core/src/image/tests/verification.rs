@@ -17,7 +17,9 @@ async fn an_image_that_is_right_is_verified() {
     let [amd, arm] = ["linux/amd64", "linux/arm64"].map(platform);
     let one = bench.fake_registry.image("", "linux/amd64", Some(&commit()), CREATED);
     let two = bench.fake_registry.image("", "linux/arm64/v8", Some(&commit()), CREATED);
-    let index = bench.fake_registry.index("", &[(&one, "linux/amd64"), (&two, "linux/arm64"), (&two, "unknown/unknown")]);
+    let index = bench
+        .fake_registry
+        .index("", &[(&one, "linux/amd64"), (&two, "linux/arm64"), (&two, "unknown/unknown")]);
     for (digest, wanted, found) in [
         (&one, vec![amd.clone()], vec![amd.clone()]),
         (&one, vec![], vec![amd.clone()]),
@@ -37,7 +39,8 @@ async fn another_commit_or_platform_is_refused_with_both_named() {
     let ours = bench.fake_registry.image("ours", "linux/arm64", Some(&commit()), CREATED);
     let theirs = bench.fake_registry.image("theirs", "linux/amd64", Some(&other()), CREATED);
     let unnamed = bench.fake_registry.image("unnamed", "linux/amd64", None, CREATED);
-    let odd = bench.fake_registry.image("odd", "linux/amd64", Some("main\u{1b}[31m password=hunter2"), CREATED);
+    let odd =
+        bench.fake_registry.image("odd", "linux/amd64", Some("main\u{1b}[31m password=hunter2"), CREATED);
     // An index that says what is not true of the image it lists.
     let lying = bench.fake_registry.index("", &[(&ours, "linux/amd64")]);
     let mixed = bench.fake_registry.index("", &[(&ours, "linux/arm64"), (&theirs, "linux/amd64")]);
@@ -51,7 +54,8 @@ async fn another_commit_or_platform_is_refused_with_both_named() {
         (&lying, "linux/s390x", "is for linux/amd64; linux/s390x is needed"),
         (&mixed, "linux/amd64", "was built from 4be81d0, not from 9f2c1ab"),
     ] {
-        let error = bench.registry.verify(&repository(), digest, &commit(), &[platform(wanted)]).await.unwrap_err();
+        let error =
+            bench.registry.verify(&repository(), digest, &commit(), &[platform(wanted)]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
         assert!(error.message().contains(said), "{error}");
     }
@@ -85,11 +89,23 @@ async fn what_is_not_what_its_digest_promises_is_malformed() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
     }
     let broken = bench.fake_registry.index("", &[(&missing, "linux/amd64")]);
-    let error = bench.registry.verify(&repository(), &broken, &commit(), &[platform("linux/amd64")]).await.unwrap_err();
+    let error = bench
+        .registry
+        .verify(&repository(), &broken, &commit(), &[platform("linux/amd64")])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
-    bench.fake_registry.put("old", "application/vnd.docker.distribution.manifest.v1+json", "{\"schemaVersion\":1}".into());
+    bench.fake_registry.put(
+        "old",
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "{\"schemaVersion\":1}".into(),
+    );
     assert_eq!(bench.registry.find(&repository(), &other(), &[]).await.unwrap(), None);
-    bench.fake_registry.put(&other(), "application/vnd.docker.distribution.manifest.v1+json", "{\"schemaVersion\":1}".into());
+    bench.fake_registry.put(
+        &other(),
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "{\"schemaVersion\":1}".into(),
+    );
     let error = bench.registry.find(&repository(), &other(), &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     bench.fake_registry.corrupt();
@@ -116,14 +132,18 @@ async fn old_images_go_one_by_one_and_needed_ones_stay() {
     let plan = bench.registry.plan_cleanup(&repository(), retention, &needed).await.unwrap();
     let going: Vec<&String> = plan.delete.iter().map(|image| &image.digest).collect();
     assert_eq!(going, [&digests[0], &digests[2], &digests[3], &digests[4], &digests[5]]);
-    let reason = |digest: &String| plan.keep.iter().find(|kept| kept.digest == *digest).map(|kept| kept.reason);
+    let reason =
+        |digest: &String| plan.keep.iter().find(|kept| kept.digest == *digest).map(|kept| kept.reason);
     assert_eq!(reason(&digests[1]), Some(KeepReason::Needed));
     assert_eq!((reason(&index), reason(&part)), (Some(KeepReason::Needed), Some(KeepReason::PartOfKept)));
     assert_eq!(bench.fake_registry.calls("DELETE"), 0, "planning deletes nothing");
     for (image, gone) in [(&plan.delete[0], true), (&plan.delete[0], false), (&plan.delete[1], true)] {
         assert_eq!(bench.registry.delete_image(&plan, image).await.unwrap(), gone);
     }
-    assert!(!bench.fake_registry.tags().contains(&commit_of(1)) && bench.fake_registry.tags().contains(&commit_of(2)));
+    assert!(
+        !bench.fake_registry.tags().contains(&commit_of(1))
+            && bench.fake_registry.tags().contains(&commit_of(2))
+    );
     let mut stranger = plan.delete[2].clone();
     stranger.digest = index;
     assert_eq!(bench.registry.delete_image(&plan, &stranger).await.unwrap_err().kind(), ErrorKind::Invalid);

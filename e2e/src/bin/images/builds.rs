@@ -48,7 +48,11 @@ async fn once(stage: &Stage) -> Checked {
 
 fn skopeo(stage: &Stage, command: &str, words: &[&str]) -> Result<String, BoxError> {
     let login = format!("{USER}:{PASSWORD}");
-    let (credentials, tls) = if command == "copy" { ("--src-creds", "--src-tls-verify=false") } else { ("--creds", "--tls-verify=false") };
+    let (credentials, tls) = if command == "copy" {
+        ("--src-creds", "--src-tls-verify=false")
+    } else {
+        ("--creds", "--tls-verify=false")
+    };
     let _ = stage;
     let all: Vec<&str> = [&[command, credentials, &login, tls][..], words].concat();
     Ok(String::from_utf8(run("skopeo", &all)?.stdout)?)
@@ -90,7 +94,9 @@ async fn secret(stage: &Stage) -> Checked {
 
 async fn index(stage: &Stage) -> Checked {
     let platforms = [ImagePlatform::parse("linux/amd64")?, ImagePlatform::parse("linux/arm64")?];
-    let build = platforms.iter().fold(stage.build("index", PLAIN)?, |build, platform| build.platform(platform.clone()));
+    let build = platforms
+        .iter()
+        .fold(stage.build("index", PLAIN)?, |build, platform| build.platform(platform.clone()));
     let published = build.publish(&stage.dockerd.engine()?, &stage.client(), &stage.cx()).await?;
     expect(published.image.platforms == platforms, &published)?;
     let name = format!("docker://{}/index@{}", stage.registry_host, published.image.digest);

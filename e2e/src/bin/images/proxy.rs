@@ -113,7 +113,8 @@ impl State {
                 return Err("dropped".into());
             }
             // The login is asked for, or it would never be sent: and then it is refused.
-            let mut answer = Response::new(body(r#"{"errors":[{"code":"FAULT","message":"as the test wants it"}]}"#));
+            let mut answer =
+                Response::new(body(r#"{"errors":[{"code":"FAULT","message":"as the test wants it"}]}"#));
             *answer.status_mut() = self.fault.status.try_into()?;
             let challenge = "Basic realm=\"e2e\"".parse()?;
             answer.headers_mut().insert("www-authenticate", challenge);
@@ -129,7 +130,11 @@ impl State {
 
     fn fails(&self, method: &Method) -> bool {
         let concerned = self.fault.method.is_empty() || self.fault.method == method.as_str();
-        concerned && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        concerned
+            && self
+                .left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
     }
 }
 

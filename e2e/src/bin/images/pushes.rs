@@ -111,7 +111,8 @@ async fn cleanup(stage: &Stage) -> Checked {
     let (engine, registry, repository) = (stage.dockerd.engine()?, stage.client(), stage.repository("old")?);
     let mut digests = Vec::new();
     for name in ["old-1", "old-2", "old-3"] {
-        let published = build(stage, name, repository.clone())?.publish(&engine, &registry, &stage.cx()).await?;
+        let published =
+            build(stage, name, repository.clone())?.publish(&engine, &registry, &stage.cx()).await?;
         digests.push(published.image.digest);
     }
     let retention = Retention { newest: 1, younger_than: Duration::ZERO };

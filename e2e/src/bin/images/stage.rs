@@ -13,9 +13,7 @@ use deploy_core::{
     BoxError, Error, ErrorKind,
     clock::{Clock, SystemClock},
     context::Secrets,
-    image::{
-        Build, BuildContext, DockerConfig, Engine, ImageEvents, Registry, RegistryLogins, Repository,
-    },
+    image::{Build, BuildContext, DockerConfig, Engine, ImageEvents, Registry, RegistryLogins, Repository},
     model::{Secret, SecretRef},
 };
 use nix::{
@@ -254,7 +252,8 @@ impl Stage {
         }
         crate::expect(error.kind() == kind, &error)?;
         let Some(line) = line else { return Ok(()) };
-        let step = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<deploy_core::image::FailedStep>());
+        let step = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<deploy_core::image::FailedStep>());
         crate::expect(step.is_some_and(|step| step.log.iter().any(|said| said == line)), &error)
     }
 
@@ -307,7 +306,8 @@ fn start_registry(folder: &Path) -> Result<(Component, String), BoxError> {
     fs::write(&path, config.to_string())?;
     let mut command = Command::new("docker-registry");
     let component = Component::start(command.arg("serve").arg(path), &folder.join("registry.log"));
-    let component = component.map_err(|error| format!("docker-registry, which cannot be started: {error}"))?;
+    let component =
+        component.map_err(|error| format!("docker-registry, which cannot be started: {error}"))?;
     for _ in 0..100 {
         if std::net::TcpStream::connect(&host).is_ok() {
             return Ok((component, host));

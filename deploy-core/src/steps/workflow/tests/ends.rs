@@ -167,7 +167,7 @@ async fn work_that_is_done_before_it_can_be_cancelled_is_done() {
     stage.interrupt_in(15);
     assert_eq!(stage.execute(1).await.unwrap()["jobs"]["build"], "success");
     let stage = super::stage();
-    stage.driver.interrupted.store(true, Ordering::Relaxed);
+    stage.driver.interrupt.send_replace(true);
     assert_eq!(kind(&stage.execute(1).await), ErrorKind::Interrupted);
     assert_eq!(stage.dispatches(), 0);
 }

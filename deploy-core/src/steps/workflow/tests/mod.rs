@@ -4,7 +4,7 @@ mod ends;
 mod finds;
 mod looks;
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -96,10 +96,10 @@ impl Stage {
 
     /// Asks the step to end so much later.
     fn interrupt_in(&self, seconds: u64) {
-        let (clock, interrupted) = (Arc::clone(&self.driver.clock), Arc::clone(&self.driver.interrupted));
+        let (clock, interrupt) = (Arc::clone(&self.driver.clock), Arc::clone(&self.driver.interrupt));
         drop(task::spawn(async move {
             clock.sleep(Duration::from_secs(seconds)).await;
-            interrupted.store(true, Ordering::Relaxed);
+            interrupt.send_replace(true);
         }));
     }
 
