@@ -8,7 +8,7 @@ pub use progress::FailedStep;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
 };
@@ -92,6 +92,47 @@ impl Build {
             inline_cache: false,
             source: None,
         }
+    }
+
+    /// A build of this folder of a git repository (`.` for all of it), at whichever commit is deployed: for
+    /// [`Images`](super::Images), which checks the commit out.
+    pub fn in_repository(repository: Repository, folder: impl Into<PathBuf>) -> Self {
+        Self::new(repository, folder, "")
+    }
+
+    /// As this, of a commit.
+    pub(super) fn of(&self, commit: &str) -> Self {
+        Self { commit: commit.to_owned(), ..self.clone() }
+    }
+
+    /// As this, of a commit that is checked out here.
+    pub(super) fn at(&self, commit: &str, checkout: &Path) -> Self {
+        let context = checkout.join(&self.context);
+        Self { commit: commit.to_owned(), context, ..self.clone() }
+    }
+
+    /// Where the image goes.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The full id of the commit.
+    #[must_use]
+    pub fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    /// The platforms to build for; empty: the builder's own.
+    #[must_use]
+    pub fn platforms(&self) -> &[ImagePlatform] {
+        &self.platforms
+    }
+
+    /// The version that is a second tag, if one was asked for.
+    #[must_use]
+    pub fn version_tag(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// When it was committed: the time of every file in the context, so that the same commit gives the same bytes.

@@ -17,6 +17,15 @@ pub enum BuilderKind {
     Classic,
 }
 
+impl std::fmt::Display for BuilderKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BuildKit => "BuildKit",
+            Self::Classic => "the classic builder",
+        })
+    }
+}
+
 /// How a step of a build is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -28,16 +28,21 @@
 //! # }
 //! ```
 //!
+//! [`Images`] does it as a part of deploys: before the plan is closed, whatever of a commit's images is missing is made by
+//! an [`ImageBuilder`], and all of them are verified.
+//!
 //! Nothing here touches what is deployed, and everything may be called again. A future that is dropped stops what it asked
 //! the Engine for. Passwords, tokens and build secrets are in no error, event or `Debug` text.
 
 mod build;
+mod builder;
 mod cleanup;
 mod context;
 mod docker_config;
 mod engine;
 mod event;
 mod ignore;
+mod images;
 mod logins;
 mod name;
 mod publish;
@@ -49,12 +54,14 @@ mod tests;
 mod verify;
 mod wire;
 
+pub use builder::{BuildOrder, EngineBuilder, ImageBuilder};
 pub use build::{Build, BuildContext, Built, FailedStep};
 pub use cleanup::{CleanupPlan, KeepReason, KeptImage, OldImage, Retention};
 pub use context::CONTEXT_BYTES_MAX;
 pub use docker_config::DockerConfig;
 pub use engine::Engine;
 pub use event::{BuilderKind, ImageEvent, ImageEventStream, ImageEvents, StepState};
+pub use images::Images;
 pub use logins::{Login, NoLogins, RegistryLogins};
 pub use name::{ImagePlatform, Repository};
 pub use publish::Published;

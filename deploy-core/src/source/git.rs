@@ -1,6 +1,7 @@
 //! Commits from a git repository on this machine, through libgit2: no `git` program is needed.
 
 mod address;
+mod checkout;
 mod fetch;
 mod history;
 mod login;
@@ -144,6 +145,11 @@ impl Source for Repo {
     async fn migrations(&self, old: &str, new: &str, which: &Migrations) -> Result<MigrationsBetween> {
         let (old, new, which) = (old.to_owned(), new.to_owned(), which.clone());
         self.with(move |repository| migrations::between(repository, &old, &new, &which)).await
+    }
+
+    async fn checkout(&self, commit: &str, folder: &Path) -> Result<()> {
+        let (commit, folder) = (commit.to_owned(), folder.to_owned());
+        self.with(move |repository| checkout::write(repository, &commit, &folder)).await
     }
 
     async fn reverted(&self, commit: &str, within: &str) -> Result<Reverted> {

@@ -8,7 +8,7 @@ pub mod git;
 mod migrations;
 mod standing;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,20 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     async fn reverted(&self, commit: &str, within: &str) -> Result<Reverted> {
         let _ = (commit, within);
         Ok(Reverted::CannotKnow("this source tells nothing of reverts".into()))
+    }
+
+    /// Writes the files of a commit into an empty folder, as git has them: no filter of this machine's is applied, and no
+    /// work tree is looked at.
+    ///
+    /// Provided: a source without files cannot. Costs the reading and writing of all of them.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for what is not in the repository itself (submodules, Git LFS);
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the folder cannot be written; if the source cannot be read.
+    async fn checkout(&self, commit: &str, folder: &Path) -> Result<()> {
+        let _ = (commit, folder);
+        let text = "this source has no files to check out";
+        Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, text).next("give the target a git repository"))
     }
 
     /// How `wanted` stands to what runs. Costs two calls of [`contains`](Self::contains).
