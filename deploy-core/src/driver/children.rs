@@ -52,7 +52,8 @@ impl Driver {
     }
 
     pub(super) fn inspect(&mut self) {
-        let first = std::mem::take(&mut self.first_look);
+        // What is asked of an open plan is not yet what is asked of its steps.
+        let first = self.set.plan.open || std::mem::take(&mut self.first_look);
         let place = Arc::clone(&self.set.place);
         let guards = self.set.guards.clone();
         let (plan, pin, head) =
@@ -65,7 +66,7 @@ impl Driver {
                 let now = place.inspect().await?;
                 let (declared, serving, counts) = (now.declared.clone(), now.serving.clone(), now.counts);
                 let cx = GuardContext { plan, now, pin, head: Some(head), place, source, first, overrides };
-                let findings = guards::ask(&guards, &cx).await;
+                let findings = guards::ask_now(&guards, &cx).await;
                 let declared = declared.into_iter().collect();
                 Ok(Box::new(Inspected { findings, declared, serving, counts, at: began }))
             };

@@ -12,10 +12,28 @@ use crate::{
 /// The most files that a refusal names.
 const FILES_NAMED: usize = 5;
 
-/// The work tree is the commit: nothing is changed, nothing untracked lies beside it. For what is built from the work
-/// tree; it matters before that and not after.
+/// The work tree is the commit: nothing is changed, nothing untracked lies beside it. It matters before anything is made
+/// from it, and not after.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CleanGuard;
+pub struct CleanGuard {
+    elsewhere: bool,
+}
+
+impl CleanGuard {
+    /// For what is made from the work tree itself: the commit has to be checked out, too.
+    #[must_use]
+    pub fn checked_out() -> Self {
+        Self { elsewhere: false }
+    }
+
+    /// For what is made from the commit and never from the work tree, as images are: what is
+    /// changed would be missing from it, and whoever deploys the commit that is checked out probably thinks that it is not.
+    /// A work tree at another commit says nothing.
+    #[must_use]
+    pub fn if_checked_out() -> Self {
+        Self { elsewhere: true }
+    }
+}
 
 #[async_trait]
 impl Guard for CleanGuard {
@@ -31,6 +49,9 @@ impl Guard for CleanGuard {
         let refuse = |text: String| GuardFinding::refuse("clean", text).overridable();
         let commit = short_commit(&cx.commit);
         Some(match cx.source.work_tree().await {
+            Ok(WorkTree::Known { head, .. }) if self.elsewhere && head.as_deref() != Some(&*cx.commit) => {
+                GuardFinding::pass("clean")
+            }
             Ok(WorkTree::Known { head, changed, untracked }) => {
                 if head.as_deref() != Some(&*cx.commit) {
                     let head = head.as_deref().map_or("no commit", short_commit);

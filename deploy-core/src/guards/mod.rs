@@ -97,6 +97,21 @@ pub(crate) async fn ask(guards: &[Arc<dyn Guard>], cx: &GuardContext) -> Vec<Gua
     findings
 }
 
+/// Asks what can be asked of this plan: of an open one, its commit.
+pub(crate) async fn ask_now(guards: &[Arc<dyn Guard>], cx: &GuardContext) -> Vec<GuardFinding> {
+    if !cx.plan.open {
+        return ask(guards, cx).await;
+    }
+    // Nothing is built for a place that is not the one that is meant.
+    let mut findings = vec![overridden(IdentityGuard.check(cx).await, &cx.overrides)];
+    if let (Some(commit), Some(source)) = (cx.deployed_commit().map(str::to_owned), cx.source.clone()) {
+        let (target, running) = (cx.plan.target.clone(), cx.now.serving.commit.clone());
+        let of_commit = CommitContext { target, commit, running, source };
+        findings.extend(ask_of_commit(guards, &of_commit, &cx.overrides).await);
+    }
+    findings
+}
+
 /// As [`ask`], of a commit that nothing is built from yet.
 pub(crate) async fn ask_of_commit(
     guards: &[Arc<dyn Guard>],

@@ -29,8 +29,7 @@ impl Machine {
             self.close_on_sight(component, declared);
         }
         if self.state.phase == Phase::Preparing {
-            self.live.activity = Activity::Free;
-            return;
+            return self.commit_inspected(&found);
         }
         let first = self.state.phase == Phase::Guarding;
         for finding in &found.findings {
@@ -119,7 +118,7 @@ impl Machine {
             return;
         }
         self.live.activity = Activity::Free;
-        if self.state.phase == Phase::Preparing {
+        if self.live.unchanged.is_some() {
             return;
         }
         let cause = Cause::new("blind", format!("the place cannot be inspected: {}", error.text));

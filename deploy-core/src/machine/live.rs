@@ -108,6 +108,8 @@ pub(super) struct Live {
     pub(super) settles: u32,
     pub(super) blind: Option<ErrorRecord>,
     pub(super) inspected: bool,
+    /// The guards were asked of the commit that something is made from.
+    pub(super) commit_asked: bool,
     pub(super) frozen: bool,
     /// The store does not answer; the window that is left ends then.
     pub(super) store_lost: Option<Timestamp>,

@@ -102,6 +102,7 @@ impl Machine {
             settles: 0,
             blind: None,
             inspected: false,
+            commit_asked: false,
             frozen: false,
             store_lost: None,
             reported: BTreeSet::new(),

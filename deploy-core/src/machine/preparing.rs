@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::{Action, Activity, Machine, Phase, StepNote, state::Why};
+use super::{Action, Activity, AfterInspect, Inspected, Machine, Phase, StepNote, state::Why};
 use crate::{
     error::ErrorKind,
     model::{Cause, Ended, Plan, StepId},
-    state::journal::{ErrorRecord, Fact, StepState},
+    state::journal::{ErrorRecord, Fact, GuardResult, StepState},
 };
 
 impl Machine {
@@ -27,8 +27,27 @@ impl Machine {
             return self.plan_steps();
         };
         let (id, until) = (step.id.clone(), self.live.now.plus_ms(step.deadline_ms));
+        if !self.live.commit_asked {
+            // By each process: what is to be made is made from what is there now.
+            self.live.commit_asked = true;
+            return self.inspect(AfterInspect::Guards);
+        }
         self.live.deadlines.entry(id.clone()).or_insert(until);
         self.run(&id);
+    }
+
+    /// What the guards say to the commit that something is to be made from.
+    pub(super) fn commit_inspected(&mut self, found: &Inspected) {
+        self.live.activity = Activity::Free;
+        if self.live.unchanged.is_some() {
+            return;
+        }
+        for finding in &found.findings {
+            self.note(Fact::Guard(finding.clone()));
+        }
+        if let Some(finding) = found.findings.iter().find(|finding| finding.result == GuardResult::Refuse) {
+            self.refuse(Self::refusal(finding), finding.next.clone());
+        }
     }
 
     pub(super) fn plan_steps(&mut self) {

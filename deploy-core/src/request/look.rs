@@ -57,7 +57,7 @@ impl Request {
             first: true,
             overrides: Arc::clone(&target.overrides),
         };
-        let guards = guards::ask(&target.guards(), &context).await;
+        let guards = guards::ask_now(&target.guards(), &context).await;
         let known_good = home
             .map_or_else(Vec::new, |head| head.known_good.into_iter().map(|good| good.revision).collect());
         let commits = self.commits(&plan).await;

@@ -68,6 +68,18 @@ impl Repo {
         &self.path
     }
 
+    /// Whether it has a remote to fetch from. Reads its configuration.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub async fn has_remote(&self) -> Result<bool> {
+        self.with(|repository| {
+            let remotes = repository.remotes().map_err(|error| cannot_read("the list of remotes", error))?;
+            Ok(!remotes.is_empty())
+        })
+        .await
+    }
+
     async fn with<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,

@@ -9,7 +9,7 @@ use super::Commit;
 pub enum WorkTree {
     /// It was looked through.
     Known {
-        /// The full id of the commit that is checked out; none before the first.
+        /// The full id of the commit that is checked out; none before the first, and where there is no work tree.
         head: Option<String>,
         /// What differs of the files that git tracks, or will with the next commit; by path.
         changed: Vec<ChangedFile>,

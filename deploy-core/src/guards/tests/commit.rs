@@ -107,7 +107,7 @@ fn refuses(found: &GuardFinding, words: &[&str], next: &str) {
 
 #[tokio::test]
 async fn a_work_tree_that_is_not_the_commit_is_refused() {
-    let found = CleanGuard.check_commit(&of(Told::default())).await.unwrap();
+    let found = CleanGuard::checked_out().check_commit(&of(Told::default())).await.unwrap();
     assert_eq!((found.guard.as_str(), found.result), ("clean", GuardResult::Pass));
     let many: Vec<String> = (0..7).map(|index| format!("f{index}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -117,14 +117,26 @@ async fn a_work_tree_that_is_not_the_commit_is_refused() {
         (tree(Some(COMMIT), &[], &many), &["7 untracked: f0, f1", "f4 and 2 more"], "--include-untracked"),
         (tree(Some(OTHER), &[], &[]), &["at 4be81d0, not at 9f2c1ab"], "git switch --detach 9f2c1ab0"),
         (tree(None, &[], &[]), &["at no commit, not at 9f2c1ab"], "git switch"),
-        (WorkTree::CannotKnow("it is bare".into()), &["cannot be known: it is bare"], "clean clone"),
+        (WorkTree::CannotKnow("a filter".into()), &["cannot be known: a filter"], "clean clone"),
     ] {
-        let found = CleanGuard.check_commit(&of(Told { tree, ..Told::default() })).await.unwrap();
+        let found = CleanGuard::checked_out().check_commit(&of(Told { tree, ..Told::default() })).await.unwrap();
         refuses(&found, words, next);
     }
-    refuses(&CleanGuard.check_commit(&of(Terse)).await.unwrap(), &["cannot be known"], "clean clone");
+    refuses(&CleanGuard::checked_out().check_commit(&of(Terse)).await.unwrap(), &["cannot be known"], "clean clone");
+    // What is made from the commit itself differs from a work tree only if that is the commit's.
+    let made = CleanGuard::if_checked_out();
+    for (tree, result) in [
+        (tree(Some(COMMIT), &["a"], &[]), GuardResult::Refuse),
+        (tree(Some(COMMIT), &[], &["c"]), GuardResult::Refuse),
+        (tree(Some(OTHER), &["a"], &["c"]), GuardResult::Pass),
+        (tree(None, &[], &[]), GuardResult::Pass),
+        (WorkTree::CannotKnow("a filter".into()), GuardResult::Refuse),
+    ] {
+        let told = Told { tree: tree.clone(), ..Told::default() };
+        assert_eq!(made.check_commit(&of(told)).await.unwrap().result, result, "{tree:?}");
+    }
     // Once it is built, what happens in the work tree does not matter any more.
-    assert_eq!(CleanGuard.check(&context().await).await.result, GuardResult::Pass);
+    assert_eq!(CleanGuard::checked_out().check(&context().await).await.result, GuardResult::Pass);
 }
 
 #[tokio::test]
@@ -240,7 +252,7 @@ async fn a_target_asks_its_guards_before_anything_is_built() {
     let target = Deployer::new(MemoryStore::new()).target("shop", "test", place);
     let error = target.ready("main").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "without a source");
-    let target = target.source(told).guard(CleanGuard).guard(PushedGuard::branch("main"));
+    let target = target.source(told).guard(CleanGuard::checked_out()).guard(PushedGuard::branch("main"));
     let found = target.clone().override_guard("clean", "only a comment").ready("main").await.unwrap();
     let found: Vec<_> = found.iter().map(|found| (found.guard.as_str(), found.result)).collect();
     assert_eq!(found, [("clean", GuardResult::Overridden), ("pushed", GuardResult::Refuse)]);

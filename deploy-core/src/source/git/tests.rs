@@ -5,6 +5,7 @@ use git2::{FileMode, ObjectType, RepositoryInitOptions, Signature, Time, build::
 use super::*;
 use crate::source::Order;
 
+mod checkout;
 mod fetch;
 mod migrations;
 mod names;

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn look(repository: &Repository) -> Result<WorkTree> {
     if repository.is_bare() {
-        return Ok(WorkTree::CannotKnow("the repository has no work tree".into()));
+        return Ok(WorkTree::Known { head: None, changed: Vec::new(), untracked: Vec::new() });
     }
     let head = match repository.head().and_then(|head| head.peel_to_commit()) {
         Ok(commit) => Some(commit.id().to_string()),
