@@ -228,13 +228,17 @@ async fn every_call_and_every_fault_have_their_cell() {
 
 #[tokio::test(start_paused = true)]
 async fn no_call_and_no_fault_are_missing_in_the_table() {
-    let stage = stage();
-    for call in CALLS {
-        make(&stage, call, None).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
-    }
-    let made: BTreeSet<&str> = stage.emulator.counts().names().collect();
     let listed: BTreeSet<&str> = CALLS.into_iter().collect();
-    assert_eq!(made, listed);
+    let mut made = BTreeSet::new();
+    for call in CALLS {
+        // Of a deploy of its own: a journal that has the call's answer sends it no more.
+        let stage = stage();
+        make(&stage, call, None).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let counts = stage.emulator.counts();
+        assert!(counts.names().any(|name| name == call), "{call} was not made");
+        made.extend(counts.names().map(str::to_owned));
+    }
+    assert_eq!(made.iter().map(String::as_str).collect::<BTreeSet<_>>(), listed);
     let known: BTreeSet<&str> = super::super::emulator::call_names().collect();
     assert_eq!(known, listed, "what the emulator knows and what is tried");
     let tried: BTreeSet<&str> = FAULTS.into_iter().map(Fault::name).collect();

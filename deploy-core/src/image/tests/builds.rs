@@ -124,7 +124,8 @@ async fn a_step_that_fails_and_an_engine_that_goes_leave_their_log() {
         let error = try_build(&bench).await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (kind, retry), "{turn:?}: {error:?}");
         let step =
-            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<FailedStep>()).unwrap();
+            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<FailedStep>())
+            .unwrap_or_else(|| panic!("{turn:?}: {error:?}"));
         assert_eq!(
             (step.step.as_str(), step.log.as_slice()),
             ("RUN make", &["compiling".to_owned(), "the reason".to_owned()][..])

@@ -70,8 +70,9 @@ fn patterns(which: &Migrations) -> Result<Vec<Pattern>> {
 struct File {
     path: PathBuf,
     change: MigrationChange,
-    /// What the new commit has.
+    /// What the new commit has, and as what.
     content: Oid,
+    is_link: bool,
 }
 
 fn differing(repository: &Repository, old: Oid, new: Oid, patterns: &[Pattern]) -> Result<Vec<File>> {
@@ -94,7 +95,8 @@ fn differing(repository: &Repository, old: Oid, new: Oid, patterns: &[Pattern]) 
         let path = file.path().filter(|_| file.mode() != FileMode::Commit)?;
         let text = path.to_string_lossy();
         let wanted = patterns.iter().any(|pattern| pattern.matches_with(&text, MATCHING));
-        wanted.then(|| File { path: path.to_owned(), change, content: file.id() })
+        let is_link = file.mode() == FileMode::Link;
+        wanted.then(|| File { path: path.to_owned(), change, content: file.id(), is_link })
     });
     Ok(files.collect())
 }
@@ -160,7 +162,10 @@ impl<'r> Origins<'r> {
         let entry = entry.filter(|entry| entry.kind() == Some(ObjectType::Blob));
         Ok(entry.is_some_and(|entry| match file.change {
             MigrationChange::Added => true,
-            MigrationChange::Changed => entry.id() == file.content,
+            MigrationChange::Changed => {
+                let is_link = entry.filemode() == i32::from(FileMode::Link);
+                entry.id() == file.content && is_link == file.is_link
+            }
         }))
     }
 

@@ -143,7 +143,6 @@ fn others() -> Vec<(&'static str, Fact)> {
         Fact::Planned { plan: "5d41402a".into(), plan_object: "6b86b273ff34fce1".into(), to: new() };
     vec![
         ("started", started),
-        ("planned", planned),
         ("guard-pass", Fact::Guard(GuardFinding::pass("identity"))),
         ("guard-overridden", Fact::Guard(finding())),
         ("fault", fault),
@@ -173,6 +172,7 @@ fn others() -> Vec<(&'static str, Fact)> {
                 about: "one call is open".into(),
             },
         ),
+        ("planned", planned),
     ]
 }
 

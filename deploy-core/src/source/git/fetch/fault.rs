@@ -44,6 +44,10 @@ pub(super) fn fault(
         }
         ErrorKind::PermissionDenied => Error::new(kind, format!("{place} does not allow it: {said}"))
             .next("use credentials that may read the repository"),
+        ErrorKind::NotFound if address.scheme == Scheme::Local => {
+            Error::new(kind, format!("there is no repository at {place}"))
+                .next(format!("check `git remote get-url {remote}`"))
+        }
         ErrorKind::NotFound => Error::new(kind, format!("there is no repository at {place}: {said}"))
             .next(format!("check `git remote get-url {remote}`, and whether these credentials may see it")),
         ErrorKind::Invalid if address.scheme == Scheme::Ssh => {
@@ -66,7 +70,7 @@ pub(super) fn fault(
         ErrorKind::Unsupported => Error::new(kind, format!("{place} is of a kind that is not known: {said}"))
             .next(format!("git fetch {remote}")),
         ErrorKind::Conflict => {
-            Error::new(kind, format!("somebody else writes to the repository at the same time: {said}"))
+            Error::new(kind, format!("somebody else writes here while {place} is fetched: {said}"))
         }
         _ => Error::new(kind, format!("fetching from {place} failed: {said}"))
             .next(format!("`git fetch {remote}` may tell more")),
@@ -95,7 +99,10 @@ fn kind(error: &git2::Error, address: &Address, login: &Login) -> ErrorKind {
         };
     }
     match error.class() {
-        ErrorClass::Repository | ErrorClass::Os if address.scheme == Scheme::Local => ErrorKind::NotFound,
+        // A path at which nothing is, libgit2 takes for an address of another kind.
+        ErrorClass::Repository | ErrorClass::Os | ErrorClass::Net if address.scheme == Scheme::Local => {
+            ErrorKind::NotFound
+        }
         ErrorClass::Net | ErrorClass::Ssh if says(&["unsupported url protocol"]) => ErrorKind::Unsupported,
         // The words of git's own servers, of GitHub, GitLab and Bitbucket.
         ErrorClass::Net | ErrorClass::Ssh
