@@ -93,6 +93,10 @@ impl Platform for Sign {
             .await
     }
 
+    fn runs(&self, runner: Runner) -> bool {
+        matches!(runner, Runner::Platform | Runner::Workflow)
+    }
+
     async fn settle(&self, intent: &Intent, cx: &StepContext) -> Result<Settled> {
         if intent.step.as_str() == "publish" {
             return self.runner.settle(intent, cx).await;

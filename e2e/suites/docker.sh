@@ -1,5 +1,4 @@
 # Images with a real Docker Engine and a registry with authentication, both started by the binary on loopback. As root.
-# By hand: cargo run -p e2e --bin images -- --quick
 set -euo pipefail
 source e2e/lib.sh
 
@@ -23,4 +22,6 @@ if ((${#packages[@]} > 0)); then
 fi
 # Whoever runs this may have an Engine and logins of their own.
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_TLS_VERIFY DOCKER_CERT_PATH
+# A credential helper.
+export PATH="$PWD/e2e/src/bin/images:$PATH"
 suite_bin images "$1"

@@ -7,8 +7,8 @@ use deploy_core::{
     context::LocalSecrets,
     guards::{CleanGuard, PushedGuard},
     image::{
-        Build, DockerConfig, Engine, EngineBuilder, ImageBuilder, ImagePlatform, Images, Registry, RegistryLogins,
-        Repository,
+        Build, DockerConfig, Engine, EngineBuilder, ImageBuilder, ImagePlatform, Images, Registry,
+        RegistryLogins, Repository,
     },
 };
 

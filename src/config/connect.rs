@@ -110,8 +110,10 @@ impl TargetConfig {
         match self.builds.keys().next() {
             None => Ok(target),
             Some(container) => {
-                let text = format!("this build cannot build images: {}", self.said(&format!("build.{container}")));
-                Err(Error::new(ErrorKind::Unsupported, text).next("build deploy-kit with its feature `docker`"))
+                let text =
+                    format!("this build cannot build images: {}", self.said(&format!("build.{container}")));
+                Err(Error::new(ErrorKind::Unsupported, text)
+                    .next("build deploy-kit with its feature `docker`"))
             }
         }
     }

@@ -123,7 +123,10 @@ fn any(_: &str) -> Result<(), Wrong> {
 fn inside(value: &str) -> Result<(), Wrong> {
     text(value)?;
     if value.starts_with(['/', '\\']) || value.split(['/', '\\']).any(|part| part == "..") {
-        return wrong("leads out of the repository", "a path from the top of the repository: \"services/api\"");
+        return wrong(
+            "leads out of the repository",
+            "a path from the top of the repository: \"services/api\"",
+        );
     }
     Ok(())
 }
@@ -146,7 +149,9 @@ fn migrations(value: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     let known = Framework::from_str(value).map(drop);
-    known.map_err(|error| Wrong("is no framework that is known", error.what_next().unwrap_or_default().to_owned()))
+    known.map_err(|error| {
+        Wrong("is no framework that is known", error.what_next().unwrap_or_default().to_owned())
+    })
 }
 
 fn platform(value: &str) -> Result<(), Wrong> {

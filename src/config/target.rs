@@ -248,12 +248,7 @@ fn builds(
     containers.map(|container| (container.to_owned(), build(container, values, secrets, path))).collect()
 }
 
-fn build(
-    container: &str,
-    values: &Values,
-    secrets: &BTreeMap<&str, SecretRef>,
-    path: &Path,
-) -> BuildConfig {
+fn build(container: &str, values: &Values, secrets: &BTreeMap<&str, SecretRef>, path: &Path) -> BuildConfig {
     let prefix = format!("build.{container}.");
     let get = |key: &str| values.get(&format!("{prefix}{key}")).map(|(value, _)| value.clone());
     let under = |table: &str| {
@@ -266,11 +261,16 @@ fn build(
     let platforms = get("platform").unwrap_or_else(|| PLATFORM.to_owned());
     let secret = |(name, key, _): (String, &str, String)| {
         let secret = secrets.get(key)?.clone();
-        Some((name, match secret {
-            // Paths are relative to the file.
-            SecretRef::File(file) => SecretRef::File(super::folder(path).join(file).display().to_string()),
-            other => other,
-        }))
+        Some((
+            name,
+            match secret {
+                // Paths are relative to the file.
+                SecretRef::File(file) => {
+                    SecretRef::File(super::folder(path).join(file).display().to_string())
+                }
+                other => other,
+            },
+        ))
     };
     BuildConfig {
         context: get("context"),
@@ -308,7 +308,9 @@ fn check_builds(
         let here = ["context", "dockerfile", "target", "cache_from", "args", "secrets"];
         let under = |key: &&str| {
             let key = format!("build.{container}.{key}");
-            values.keys().any(|known| known.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            values.keys().any(|known| {
+                known.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
         };
         if let (Some(project), Some(key)) = (&build.codebuild, here.iter().find(|key| under(key))) {
             wrong(

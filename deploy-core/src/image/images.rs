@@ -57,7 +57,12 @@ impl Images {
 
     /// The image of a container: [`Build::in_repository`], and who builds it.
     #[must_use]
-    pub fn image(mut self, container: impl Into<String>, build: Build, builder: Arc<dyn ImageBuilder>) -> Self {
+    pub fn image(
+        mut self,
+        container: impl Into<String>,
+        build: Build,
+        builder: Arc<dyn ImageBuilder>,
+    ) -> Self {
         self.made.insert(container.into(), Made { build, builder });
         self
     }

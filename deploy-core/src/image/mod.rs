@@ -54,8 +54,8 @@ mod tests;
 mod verify;
 mod wire;
 
-pub use builder::{BuildOrder, EngineBuilder, ImageBuilder};
 pub use build::{Build, BuildContext, Built, FailedStep};
+pub use builder::{BuildOrder, EngineBuilder, ImageBuilder};
 pub use cleanup::{CleanupPlan, KeepReason, KeptImage, OldImage, Retention};
 pub use context::CONTEXT_BYTES_MAX;
 pub use docker_config::DockerConfig;

@@ -171,8 +171,9 @@ impl ImagePlatform {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it is neither.
     pub fn parse(text: &str) -> Result<Self> {
-        let word =
-            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let word = |part: &&str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         match *parts.as_slice() {
             [os, architecture] if parts.iter().all(|part| word(&part)) => {

@@ -320,6 +320,17 @@ impl Machine {
         }
     }
 
+    /// How long a predecessor's call may still change something.
+    fn left_for(&self, intent: &Intent, quiet_ms: u64) -> u64 {
+        // What ran longer than a request, and was not seen to end, is ended by its supervisor, however late requests land.
+        if self.long_attempt(intent).is_some() {
+            return LEFT_OVER_MS;
+        }
+        let told = crate::model::millis(intent.late_bound.since(intent.signed_at));
+        let lands = told.saturating_sub(intent.attempt_ms.unwrap_or(0));
+        if lands > self.plan.capabilities.lateness.bound_ms() { quiet_ms.max(lands) } else { quiet_ms }
+    }
+
     fn begun(&mut self, driver: Fact, fence: Fence, how: DriverHow, quiet_ms: u64) {
         if self.live.activity != Activity::Asleep {
             return;
@@ -333,11 +344,9 @@ impl Machine {
         }
         self.live.closed_at = self.live.now;
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
-        let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
-        // What ran longer than a request, and was not seen to end, is ended by its supervisor.
-        let bound_of = |intent: &Intent| match self.long_attempt(intent) {
-            Some(_) => bound.plus_ms(LEFT_OVER_MS),
-            None => bound,
+        let bound_of = |intent: &Intent| match self.rules.quiet_time {
+            true => self.live.now.plus_ms(self.left_for(intent, quiet_ms)),
+            false => self.live.now,
         };
         self.live.inherited = self.state.open().map(|intent| (intent.id, bound_of(intent))).collect();
         self.live.unlooked = self.state.closed_by_time();

@@ -203,7 +203,8 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     async fn checkout(&self, commit: &str, folder: &Path) -> Result<()> {
         let _ = (commit, folder);
         let text = "this source has no files to check out";
-        Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, text).next("give the target a git repository"))
+        Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, text)
+            .next("give the target a git repository"))
     }
 
     /// How `wanted` stands to what runs. Costs two calls of [`contains`](Self::contains).

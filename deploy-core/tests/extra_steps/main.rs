@@ -212,9 +212,6 @@ async fn a_successor_waits_for_what_may_be_left_and_not_for_its_time() {
         };
         let (waited, outcome) = tokio::join!(next, resumed.outcome());
         let outcome = outcome.unwrap();
-        for e in second.journal(resumed.id().as_str()).await.unwrap() {
-            println!("{} {}", e.at, format!("{:?}", e.fact).chars().take(300).collect::<String>());
-        }
         assert!(waited >= Duration::from_secs(20) && waited < Duration::from_secs(60), "{once}: {waited:?}");
         if once {
             assert_eq!(bench.runner.names(), ["long", "undo-long"]);

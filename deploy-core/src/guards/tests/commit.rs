@@ -119,10 +119,15 @@ async fn a_work_tree_that_is_not_the_commit_is_refused() {
         (tree(None, &[], &[]), &["at no commit, not at 9f2c1ab"], "git switch"),
         (WorkTree::CannotKnow("a filter".into()), &["cannot be known: a filter"], "clean clone"),
     ] {
-        let found = CleanGuard::checked_out().check_commit(&of(Told { tree, ..Told::default() })).await.unwrap();
+        let found =
+            CleanGuard::checked_out().check_commit(&of(Told { tree, ..Told::default() })).await.unwrap();
         refuses(&found, words, next);
     }
-    refuses(&CleanGuard::checked_out().check_commit(&of(Terse)).await.unwrap(), &["cannot be known"], "clean clone");
+    refuses(
+        &CleanGuard::checked_out().check_commit(&of(Terse)).await.unwrap(),
+        &["cannot be known"],
+        "clean clone",
+    );
     // What is made from the commit itself differs from a work tree only if that is the commit's.
     let made = CleanGuard::if_checked_out();
     for (tree, result) in [

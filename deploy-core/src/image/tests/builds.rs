@@ -123,8 +123,8 @@ async fn a_step_that_fails_and_an_engine_that_goes_leave_their_log() {
         bench.fake_engine.then([turn.clone()]);
         let error = try_build(&bench).await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (kind, retry), "{turn:?}: {error:?}");
-        let step =
-            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<FailedStep>())
+        let step = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<FailedStep>())
             .unwrap_or_else(|| panic!("{turn:?}: {error:?}"));
         assert_eq!(
             (step.step.as_str(), step.log.as_slice()),

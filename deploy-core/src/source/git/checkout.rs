@@ -71,7 +71,8 @@ fn write_tree<'r>(
                 written.map_err(|error| cannot_write(&path, error))?;
             }
             _ => {
-                let text = format!("{} is a submodule, whose files are in another repository", printable(name));
+                let text =
+                    format!("{} is a submodule, whose files are in another repository", printable(name));
                 return Err(Error::new(ErrorKind::Unsupported, text)
                     .next("build it where submodules are checked out: in CI, or with a command step"));
             }

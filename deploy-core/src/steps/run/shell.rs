@@ -177,6 +177,8 @@ impl<'a> Shell<'a> {
             tokio::select! {
                 biased;
                 line = self.stderr.next(), if self.stderr_open => match self.heard(line) {
+                    // What letting go of the pipe does to it is no end of its own.
+                    Some(Said::Ended(129 | 137 | 143)) if cut_off => {}
                     Some(Said::Ended(exit)) => self.ended = Some(exit),
                     Some(said @ (Said::NoProgram | Said::NoDirectory)) => self.not_begun = Some(said),
                     Some(Said::Gone) => self.gone = true,

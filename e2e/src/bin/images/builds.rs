@@ -106,21 +106,30 @@ async fn index(stage: &Stage) -> Checked {
     expect(arm.is_some(), arm)
 }
 
+/// Copies an image to a name that the Engine has never seen: what it has built itself, it asks no registry for.
+fn foreign(stage: &Stage, tag: &str) -> Result<String, BoxError> {
+    let host = &stage.registry_host;
+    let login = format!("{USER}:{PASSWORD}");
+    let (from, to) =
+        (format!("docker://{host}/base:{}", commit("base")), format!("docker://{host}/foreign:{tag}"));
+    let tls = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    run("skopeo", &["copy", tls[0], tls[1], "--src-creds", &login, "--dest-creds", &login, &from, &to])?;
+    Ok(format!("FROM REGISTRY/foreign:{tag}\nCOPY Dockerfile /{tag}\n"))
+}
+
 async fn base(stage: &Stage) -> Checked {
     let engine = stage.dockerd.engine()?;
     stage.build("base", PLAIN)?.publish(&engine, &stage.client(), &stage.cx()).await?;
-    let text = format!("FROM REGISTRY/base:{}\nCOPY Dockerfile /x\n", commit("base"));
-    let build = stage.build("on-base", &text)?;
+    let build = stage.build("on-base", &foreign(stage, "one")?)?;
     build.publish(&engine, &stage.client(), &stage.cx()).await?;
-    let missing = stage.build("on-nothing", "FROM REGISTRY/base:nothing\nCOPY Dockerfile /x\n")?;
+    let missing = stage.build("on-nothing", "FROM REGISTRY/foreign:nothing\nCOPY Dockerfile /x\n")?;
     let result = engine.build(&missing, None, &stage.cx()).await;
     stage.failed(result, ErrorKind::NotFound, None)?;
+    let denied = stage.build("denied", &foreign(stage, "two")?)?;
     stage.log_in(USER, "canary-wrong", &[&stage.registry_host])?;
-    let text = format!("FROM REGISTRY/on-base:{}\nCOPY Dockerfile /y\n", commit("on-base"));
-    let result = engine.build(&stage.build("denied", &text)?, None, &stage.cx()).await;
-    let checked = stage.failed(result, ErrorKind::Unauthenticated, None);
+    let result = engine.build(&denied, None, &stage.cx()).await;
     stage.log_in(USER, PASSWORD, &[&stage.registry_host])?;
-    checked
+    stage.failed(result, ErrorKind::Unauthenticated, None)
 }
 
 async fn failing(stage: &Stage) -> Checked {

@@ -113,8 +113,13 @@ impl State {
                 return Err("dropped".into());
             }
             // The login is asked for, or it would never be sent: and then it is refused.
-            let mut answer =
-                Response::new(body(r#"{"errors":[{"code":"FAULT","message":"as the test wants it"}]}"#));
+            let code = match self.fault.status {
+                401 => "UNAUTHORIZED",
+                429 => "TOOMANYREQUESTS",
+                _ => "UNKNOWN",
+            };
+            let text = format!(r#"{{"errors":[{{"code":"{code}","message":"as the test wants it"}}]}}"#);
+            let mut answer = Response::new(body(text));
             *answer.status_mut() = self.fault.status.try_into()?;
             let challenge = "Basic realm=\"e2e\"".parse()?;
             answer.headers_mut().insert("www-authenticate", challenge);
@@ -138,6 +143,6 @@ impl State {
     }
 }
 
-fn body(text: &'static str) -> Body {
-    Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
+fn body(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }

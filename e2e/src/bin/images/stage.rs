@@ -102,6 +102,9 @@ impl Dockerd {
         if let Some(process) = self.process.take() {
             process.signal(Signal::SIGKILL);
         }
+        // Its containerd goes with it. Where the first process of the machine reaps no orphans, the next Engine would take
+        // what is left of it for a containerd that runs.
+        let _ = fs::remove_file(self.folder.join("exec/containerd/containerd.pid"));
     }
 }
 

@@ -94,7 +94,8 @@ pub(super) fn plan(look: &Look, ready: bool) -> Value {
     });
     let migrations = match &look.migrations {
         Some(MigrationsBetween::Known(migrations)) => {
-            let one = |migration: &Migration| json!({ "path": migration.path, "commit": migration.commit.id });
+            let one =
+                |migration: &Migration| json!({ "path": migration.path, "commit": migration.commit.id });
             Some(migrations.iter().map(one).collect::<Vec<_>>())
         }
         // Absent is not known.

@@ -1,6 +1,8 @@
 //! What is wanted: from the words of a command line to a release.
 
-use deploy_kit::{Error, ErrorKind, Fetch, Repo, Result, config::TargetConfig, model::Release, source::Source};
+use deploy_kit::{
+    Error, ErrorKind, Fetch, Repo, Result, config::TargetConfig, model::Release, source::Source,
+};
 
 use super::{grammar::Wished, session::Session};
 

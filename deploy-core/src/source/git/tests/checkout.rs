@@ -51,7 +51,11 @@ async fn modes_and_links_are_kept() {
     use std::os::unix::fs::PermissionsExt;
     let made = Made::new();
     let (script, link) = (made.blob("#!/bin/sh\n"), made.blob("../../etc/passwd"));
-    let commit = made.of_entries(&[("run", script, 0o100_755), ("plain", script, 0o100_644), ("link", link, 0o120_000)]);
+    let commit = made.of_entries(&[
+        ("run", script, 0o100_755),
+        ("plain", script, 0o100_644),
+        ("link", link, 0o120_000),
+    ]);
     let dir = made.checked_out(commit).await.unwrap();
     let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o111;
     assert_eq!((mode("run"), mode("plain")), (0o111, 0));
@@ -63,7 +67,9 @@ async fn what_is_not_in_the_repository_is_said() {
     let made = Made::new();
     let lfs = made.blob("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
     let other = made.at(1, "elsewhere", &[]);
-    for (entry, word) in [(("big.bin", lfs, 0o100_644), "Git LFS"), (("module", other, 0o160_000), "submodule")] {
+    for (entry, word) in
+        [(("big.bin", lfs, 0o100_644), "Git LFS"), (("module", other, 0o160_000), "submodule")]
+    {
         let commit = made.of_entries(&[entry]);
         let error = made.checked_out(commit).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -81,9 +87,13 @@ async fn names_that_lead_elsewhere_are_refused() {
         raw.extend_from_slice(blob.as_bytes());
         // A loose object, by hand: libgit2 writes no such tree either.
         let tree = loose(&made, &raw);
-        let text = format!("tree {tree}\nauthor a <a@example.com> 1 +0000\ncommitter a <a@example.com> 1 +0000\n\nx\n");
+        let text = format!(
+            "tree {tree}\nauthor a <a@example.com> 1 +0000\ncommitter a <a@example.com> 1 +0000\n\nx\n"
+        );
         let odb = made.git.odb().unwrap();
-        let Ok(commit) = odb.write(ObjectType::Commit, text.as_bytes()) else { panic!("no commit of {name}") };
+        let Ok(commit) = odb.write(ObjectType::Commit, text.as_bytes()) else {
+            panic!("no commit of {name}")
+        };
         let error = made.checked_out(commit).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Refused | ErrorKind::Malformed), "{name}: {error}");
     }
