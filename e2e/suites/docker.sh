@@ -24,4 +24,9 @@ fi
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_TLS_VERIFY DOCKER_CERT_PATH
 # A credential helper.
 export PATH="$PWD/e2e/src/bin/images:$PATH"
+profile=dev folder=debug
+if [[ $1 == full ]]; then profile=release folder=release; fi
+cargo build --quiet --locked --workspace --all-features --profile "$profile" --bin ecs
+ECS_TOOL=$(realpath "${CARGO_TARGET_DIR:-target}/$folder/ecs")
+export ECS_TOOL
 suite_bin images "$1"

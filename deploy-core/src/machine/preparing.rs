@@ -68,10 +68,12 @@ impl Machine {
             return;
         }
         let text = format!("step {id} failed: {}", error.text);
+        let log = error.log.clone();
         let more = StepNote { error: Some(error), ..StepNote::default() };
         let seq = self.note_step(id, StepState::Failed, attempt, more);
         let mut cause = Cause::new("prepare", text);
         cause.because.push(seq);
+        cause.log = log;
         self.refuse(cause, Vec::new());
     }
 

@@ -250,7 +250,7 @@ impl Progress {
                 .next("correct it in a new commit")
         };
         match step {
-            Some(step) => error.because(step),
+            Some(step) => error.with_last_lines(step.log.clone()).because(step),
             None => error,
         }
     }
@@ -268,7 +268,7 @@ impl Progress {
         match self.end_step() {
             Some(step) => {
                 let text = format!("at {}", step.step);
-                error.because(step).context(text)
+                error.with_last_lines(step.log.clone()).because(step).context(text)
             }
             None => error,
         }

@@ -100,6 +100,7 @@ pub(super) fn error() -> ErrorRecord {
         again: true,
         after_ms: 1_500,
         text: "UpdateService: too many requests".into(),
+        log: Vec::new(),
     }
 }
 

@@ -144,7 +144,7 @@ async fn failing(stage: &Stage) -> Checked {
 }
 
 /// The processes of a sleeping step: those whose program is the tool.
-fn sleepers() -> Result<Vec<i32>, BoxError> {
+pub(crate) fn sleepers() -> Result<Vec<i32>, BoxError> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -157,7 +157,7 @@ fn sleepers() -> Result<Vec<i32>, BoxError> {
     Ok(found)
 }
 
-async fn until_sleeping() -> Result<Vec<i32>, BoxError> {
+pub(crate) async fn until_sleeping() -> Result<Vec<i32>, BoxError> {
     for _ in 0..300 {
         let found = sleepers()?;
         if !found.is_empty() {

@@ -70,7 +70,7 @@ impl Dockerd {
         Ok(engine)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("docker.sock")
     }
 
