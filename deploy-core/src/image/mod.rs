@@ -45,6 +45,7 @@ mod ignore;
 mod images;
 mod logins;
 mod name;
+mod needed;
 mod publish;
 mod push;
 mod redact;

@@ -3,6 +3,8 @@
 mod builds;
 mod fake_engine;
 mod fake_registry;
+#[cfg(feature = "memory")]
+mod needed;
 mod pushes;
 mod registries;
 mod verification;

@@ -16,7 +16,7 @@ use crate::{
     clock::{Clock, SystemClock},
     context::{LocalSecrets, Secrets},
     error::{Error, ErrorKind, Result},
-    model::{SecretRef, millis},
+    model::{Secret, SecretRef, millis},
     report::duration_words,
     source::Commit,
     task,
@@ -24,6 +24,11 @@ use crate::{
 
 /// How long a fetch may take if nothing else is said.
 const WITHIN: Duration = Duration::from_secs(120);
+
+/// How often it is tried.
+const TRIES: u32 = 3;
+/// The pause before the second try; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is fetched, and how.
 #[derive(Debug, Clone)]
@@ -106,7 +111,10 @@ impl Repo {
     ///   `~/.ssh/known_hosts`; no other file is looked at, and certificates of hosts are not.
     /// - https: with the token, if there is one, else with what git's credential helpers have.
     ///
-    /// Costs one connection, a thread for its time, and a process for each helper that is asked. Dropping the
+    /// A server that cannot be reached, is too busy or has a fault, and a repository that somebody else writes to, are tried
+    /// three times within the time; what is refused is not tried again.
+    ///
+    /// Costs one connection a try, a thread for its time, and a process for each helper that is asked. Dropping the
     /// future ends it at the next thing that the server sends. A server that sends nothing is given up at the
     /// deadline; its thread ends with the connection or the process, and points to nothing new any more.
     ///
@@ -124,13 +132,31 @@ impl Repo {
         };
         let given_up = GivenUp::default();
         let _waiting = Waiting(given_up.clone());
-        let (path, branch) = (self.path().to_owned(), what.branch.clone());
-        let fetched = task::thread("git fetch", move || work::fetch(&path, &branch, token, &given_up))?;
         tokio::select! {
-            fetched = fetched => fetched.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Unexpected, "fetching was broken off by a defect"))
-            }),
+            fetched = self.try_to_fetch(what, token.as_ref(), &given_up) => fetched,
             () = what.clock.sleep(what.within) => Err(self.too_late(what)),
+        }
+    }
+
+    async fn try_to_fetch(&self, what: &Fetch, token: Option<&Secret>, given_up: &GivenUp) -> Result<Fetched> {
+        let (mut pause, mut tries) = (PAUSE, 1);
+        loop {
+            let (path, branch) = (self.path().to_owned(), what.branch.clone());
+            let (token, given_up) = (token.cloned(), given_up.clone());
+            let fetching = task::thread("git fetch", move || work::fetch(&path, &branch, token, &given_up))?;
+            let fetched = fetching.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Unexpected, "fetching was broken off by a defect"))
+            });
+            let passes = |error: &Error| {
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Throttled | ErrorKind::Conflict)
+            };
+            match fetched {
+                Err(error) if tries < TRIES && passes(&error) => {}
+                ended => return ended,
+            }
+            what.clock.sleep(pause).await;
+            pause *= 2;
+            tries += 1;
         }
     }
 

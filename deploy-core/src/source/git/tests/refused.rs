@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    sync::mpsc,
+    sync::{atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -88,6 +88,30 @@ async fn wrong_credentials_are_tried_once_each() {
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(error.to_string().contains("localhost"), "{error}");
     assert!(server.asked().len() <= 3, "{:?}", server.asked());
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_three_times_and_what_is_refused_once() {
+    for (status, tries, kind) in [
+        ("503 Service Unavailable", 3, ErrorKind::Unavailable),
+        ("429 Too Many Requests", 3, ErrorKind::Throttled),
+        ("403 Forbidden", 1, ErrorKind::PermissionDenied),
+        ("404 Not Found", 1, ErrorKind::NotFound),
+    ] {
+        let server = Server::saying(status, "", "");
+        let error = fails(&clone_of(&server, ""), &Fetch::branch("main")).await;
+        assert_eq!((error.kind(), server.asked().len()), (kind, tries), "{status}");
+    }
+    let left = std::sync::atomic::AtomicUsize::new(2);
+    let server = Server::answering(move |_, stream| {
+        let fails = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        match fails {
+            true => respond(stream, "503 Service Unavailable", "", ""),
+            false => respond(stream, "200 OK", TYPE, &advertisement("other")),
+        }
+    });
+    let error = fails(&clone_of(&server, ""), &Fetch::branch("main")).await;
+    assert_eq!(error.kind(), ErrorKind::NotFound, "the third time it answers: {error}");
 }
 
 #[tokio::test]
