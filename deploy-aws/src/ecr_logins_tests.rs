@@ -6,7 +6,7 @@ use deploy_core::{
 use serde_json::json;
 
 use super::*;
-use crate::scripted::{FAULTS, Fault, Logged, Server, all_of};
+use crate::scripted::{FAULTS, Fault, Server, all_of, logged};
 
 const HERE: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
@@ -34,7 +34,8 @@ async fn a_region_has_one_login() {
     }
     let elsewhere = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
     assert_eq!(password(logins.login(elsewhere).await.unwrap()), "AWS canary-password-2");
-    let regions = server.world(|world| world.calls.iter().map(|(_, region, _)| region.clone()).collect::<Vec<_>>());
+    let regions =
+        server.world(|world| world.calls.iter().map(|(_, region, _)| region.clone()).collect::<Vec<_>>());
     assert_eq!(regions, ["us-east-1", "eu-west-1"]);
 }
 
@@ -50,7 +51,11 @@ async fn it_is_kept_until_shortly_before_its_end_whatever_the_wall_clock_does() 
     hours(&server, 0.1).await;
     assert_eq!(password(logins.login(HERE).await.unwrap()), "AWS canary-password-2");
     // One that ends at once, or says nothing of its end, is used and not kept.
-    for (length, given) in [(0.1, None), (-5.0, None), (12.0, Some(json!({"authorizationData": [{"authorizationToken": "QVdTOng="}]})))] {
+    for (length, given) in [
+        (0.1, None),
+        (-5.0, None),
+        (12.0, Some(json!({"authorizationData": [{"authorizationToken": "QVdTOng="}]}))),
+    ] {
         server.world(|world| (world.login_hours, world.login) = (length, given));
         logins.forget(HERE);
         let before = server.called("GetAuthorizationToken");
@@ -73,8 +78,11 @@ async fn one_that_was_refused_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_meanwhile_shares_the_call_and_its_failure() {
-    for (fault, calls, good) in [(None, 1, true), (Some(Fault::Denied), 1, false), (Some(Fault::Throttled), 3, false)] {
+    for (fault, calls, good) in
+        [(None, 1, true), (Some(Fault::Denied), 1, false), (Some(Fault::Throttled), 3, false)]
+    {
         let server = Server::new();
+        server.world(|world| world.latency = Duration::from_secs(1));
         if let Some(fault) = fault {
             server.fault("GetAuthorizationToken", fault, 3);
         }
@@ -158,10 +166,17 @@ async fn every_fault_has_its_kind_and_shows_no_secret() {
         let before = server.called("GetAuthorizationToken");
         server.fault("GetAuthorizationToken", fault, 3);
         let error = logins.login(HERE).await.unwrap_err();
-        assert_eq!((error.kind(), server.called("GetAuthorizationToken") - before), (kind, calls), "{error:?}");
+        assert_eq!(
+            (error.kind(), server.called("GetAuthorizationToken") - before),
+            (kind, calls),
+            "{error:?}"
+        );
         let shown = all_of(&error);
         assert!(shown.contains("GetAuthorizationToken in us-east-1"), "{shown}");
-        assert!(!shown.contains("canary") && !shown.contains(&STANDARD.encode("AWS:canary")[..12]), "{shown}");
+        assert!(
+            !shown.contains("canary") && !shown.contains(&STANDARD.encode("AWS:canary")[..12]),
+            "{shown}"
+        );
         if kind == Throttled {
             assert!(matches!(error.retry(), Retry::After(_)), "{error:?}");
         }
@@ -192,19 +207,20 @@ async fn what_is_no_login_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn no_log_line_and_no_debug_text_holds_it() {
-    let logged = Logged::default();
-    let _guard = tracing::subscriber::set_default(logged.clone());
+    logged();
     let server = Server::new();
     let logins = logins(&server);
     server.aws().caller().await.unwrap();
-    assert!(logged.text().contains("arn:aws:iam::123456789012"), "the SDK logs whole answers: this is no proof");
+    assert!(logged().contains("arn:aws:iam::123456789012"), "the SDK logs whole answers: this is no proof");
     server.fault("GetAuthorizationToken", Fault::Error500, 1);
     let login = logins.login(HERE).await.unwrap();
     logins.forget(HERE);
     server.fault("GetAuthorizationToken", Fault::Malformed, 1);
     logins.login(HERE).await.unwrap_err();
     let token = STANDARD.encode("AWS:canary-password-1");
-    for text in [logged.text(), format!("{logins:?} {login:?} {:?}", logins.region("us-east-1").kept.lock().is_ok())] {
+    for text in
+        [logged(), format!("{logins:?} {login:?} {:?}", logins.region("us-east-1").kept.lock().is_ok())]
+    {
         assert!(!text.contains("canary") && !text.contains(&token[..16]), "{text}");
     }
 }

@@ -1,9 +1,10 @@
 //! AWS as far as the tests of builds and logins need it: in process, in virtual time, with faults.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
@@ -76,6 +77,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<(u64, String)>,
     /// For how long a new build is in no list.
     pub(crate) list_lag: Duration,
+    /// How long every answer takes.
+    pub(crate) latency: Duration,
     /// What is answered instead of a login.
     pub(crate) login: Option<Value>,
     pub(crate) login_hours: f64,
@@ -236,7 +239,8 @@ impl Server {
     async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let bytes = request.body().bytes().unwrap_or_default().to_vec();
         let target = request.headers().get("x-amz-target").map(str::to_owned);
-        let action = target.as_deref().and_then(|target| target.rsplit('.').next()).unwrap_or("GetCallerIdentity");
+        let action =
+            target.as_deref().and_then(|target| target.rsplit('.').next()).unwrap_or("GetCallerIdentity");
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let signed = request.headers().get("authorization").unwrap_or_default();
         let region = signed.split('/').nth(2).unwrap_or_default().to_owned();
@@ -245,6 +249,10 @@ impl Server {
             let at = world.faults.iter().position(|(meets, _)| *meets == action)?;
             Some(world.faults.remove(at).1)
         });
+        let latency = self.world(|world| world.latency);
+        if !latency.is_zero() {
+            self.clock.sleep(latency).await;
+        }
         let error = |status, code: &str| {
             let body = json!({"__type": code, "message": format!("{code}, said the server")});
             Ok(response(status, "application/x-amz-json-1.1", &body.to_string()))
@@ -292,7 +300,8 @@ impl Fake {
 
     fn view(&self, now: Duration) -> Value {
         let state = self.state(now);
-        let phase = |name: &str, status: &str| json!({"phaseType": name, "phaseStatus": status, "contexts": []});
+        let phase =
+            |name: &str, status: &str| json!({"phaseType": name, "phaseStatus": status, "contexts": []});
         let mut phases = vec![phase("SUBMITTED", "SUCCEEDED"), phase("QUEUED", "SUCCEEDED")];
         if now >= self.at + Duration::from_secs(5) {
             phases.push(phase("PRE_BUILD", "SUCCEEDED"));
@@ -333,41 +342,48 @@ impl HttpConnector for Server {
     }
 }
 
-/// All that is logged, at every level, by whoever runs on this thread.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Logged(pub(crate) Arc<Mutex<String>>);
-
-impl Logged {
-    pub(crate) fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
-    }
+thread_local! {
+    static LOGGED: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-impl tracing::field::Visit for Logged {
+/// Takes down all that is logged, at every level, for each thread. One for all tests: what a place in the code may log is
+/// decided for all threads at once.
+struct Log;
+
+struct Line;
+
+/// From now on all that this thread logs is kept; gives what was kept so far.
+pub(crate) fn logged() -> String {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
+    LOGGED.take()
+}
+
+impl tracing::field::Visit for Line {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        use fmt::Write;
-        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+        let line = format!("{field}={value:?}\n");
+        LOGGED.with_borrow_mut(|text| text.push_str(&line));
     }
 }
 
-impl tracing::Subscriber for Logged {
+impl tracing::Subscriber for Log {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
 
     fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut self.clone());
+        span.record(&mut Line);
         tracing::span::Id::from_u64(1)
     }
 
     fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut self.clone());
+        values.record(&mut Line);
     }
 
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
+        event.record(&mut Line);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

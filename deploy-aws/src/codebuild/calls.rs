@@ -115,9 +115,8 @@ impl Calls {
         let call = self.client.start_build().project_name(&wanted.project).source_version(&wanted.commit);
         let call = call.set_environment_variables_override(Some(variables)).idempotency_token(token);
         let answer = sdk::unlogged(Box::pin(call.send())).await;
-        let answer =
-            answer.map_err(|error| no_project(sdk::map_unshown(&doing, Sent::Maybe, error)))?;
-        answer.build.as_ref().and_then(seen).ok_or_else(|| {
+        let answer = answer.map_err(|error| no_project(sdk::map_unshown(&doing, Sent::Maybe, error)))?;
+        answer.build_value().and_then(seen).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, format!("{doing}: the answer names no build"))
                 .retry_as(Retry::Always)
                 .effect_as(deploy_core::EffectState::Unknown)

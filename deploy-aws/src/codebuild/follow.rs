@@ -78,7 +78,8 @@ impl<'a> Follow<'a> {
     fn end(&self, seen: &Seen) -> Result<()> {
         let id = &seen.id;
         let at = seen.phases.iter().find(|phase| phase.succeeded == Some(false));
-        let (name, why) = at.map_or(("the build", ""), |phase: &Phase| (phase.name.as_str(), phase.why.as_str()));
+        let (name, why) =
+            at.map_or(("the build", ""), |phase: &Phase| (phase.name.as_str(), phase.why.as_str()));
         let colon = if why.is_empty() { "" } else { ": " };
         let reason = scrub_line(&format!("{name} failed{colon}{why}"));
         let gone = |kind, text: String| {
@@ -101,8 +102,12 @@ impl<'a> Follow<'a> {
                     .retry_as(Retry::Never)
                     .next("ask who stopped it, then deploy again")
             }
-            State::Stopped => gone(ErrorKind::Conflict, format!("{id}, which another deploy began, was stopped")),
-            State::Odd => Error::new(ErrorKind::Malformed, format!("{id} ended in a way that is not known here")),
+            State::Stopped => {
+                gone(ErrorKind::Conflict, format!("{id}, which another deploy began, was stopped"))
+            }
+            State::Odd => {
+                Error::new(ErrorKind::Malformed, format!("{id} ended in a way that is not known here"))
+            }
         };
         let step = if colon.is_empty() { name.to_owned() } else { format!("{name}{colon}{why}") };
         Err(error.because(FailedStep::new(&step, self.progress.last_lines())))

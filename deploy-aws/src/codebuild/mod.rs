@@ -170,7 +170,10 @@ impl CodeBuild {
     /// What an unanswered start started.
     async fn started(&self, wanted: &Wanted, ended: &[String]) -> Option<Seen> {
         let builds = self.calls.newest(&self.project).await.ok()?;
-        builds.into_iter().filter(|seen| wanted.began(seen) && !ended.contains(&seen.id)).max_by_key(|seen| seen.age)
+        builds
+            .into_iter()
+            .filter(|seen| wanted.began(seen) && !ended.contains(&seen.id))
+            .max_by_key(|seen| seen.age)
     }
 
     /// Stops it, sees it stopped, and says so.
@@ -184,7 +187,9 @@ impl CodeBuild {
         let until = clock.elapsed() + STOP_WITHIN;
         while clock.elapsed() < until {
             match self.calls.build(id).await {
-                Ok(Some(seen)) if seen.state != State::Running => return interrupted(&format!("{id} has ended")),
+                Ok(Some(seen)) if seen.state != State::Running => {
+                    return interrupted(&format!("{id} has ended"));
+                }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "a look at a build that stops"),
             }

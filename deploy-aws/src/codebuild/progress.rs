@@ -8,13 +8,14 @@ use deploy_core::{
     report::scrub_line,
 };
 
-use super::calls::{Phase, Seen};
+use super::calls::{Phase, Seen, State};
 use crate::{Aws, LogPlace, logs};
 
 /// How many lines are kept for a failure.
 const LINES_KEPT: usize = 100;
-/// How many pages of the log are read at a time.
+/// How many pages of the log are read at a time, and at its end.
 const PAGES: usize = 10;
+const LAST_PAGES: usize = 100;
 
 /// Follows the phases and the log of one build.
 #[derive(Debug)]
@@ -65,7 +66,8 @@ impl<'a> Progress<'a> {
     /// Reads on in the log. What cannot be read is no reason to fail.
     pub(super) async fn log(&mut self, seen: &Seen) {
         let Some(place) = seen.log.as_ref().filter(|_| !self.deaf) else { return };
-        for _ in 0..PAGES {
+        let pages = if seen.state == State::Running { PAGES } else { LAST_PAGES };
+        for _ in 0..pages {
             if !self.page(place).await {
                 return;
             }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::*;
-use crate::scripted::{CANARY, FAULTS, Fault, Logged, Server, all_of};
+use crate::scripted::{CANARY, FAULTS, Fault, Server, all_of, logged};
 
 const COMMIT: &str = "9f2c1ab09f2c1ab09f2c1ab09f2c1ab09f2c1ab0";
 
@@ -88,9 +88,9 @@ async fn killed_after(server: &Server, rollout: &'static str, secs: u64) {
     seconds(server, 1).await;
 }
 
-fn lines(events: &[ImageEvent]) -> Vec<&str> {
-    let line = |event| match event {
-        ImageEvent::Log { line, .. } => Some(String::as_str(line)),
+fn lines<'a>(events: &'a [ImageEvent]) -> Vec<&'a str> {
+    let line = |event: &'a ImageEvent| match event {
+        ImageEvent::Log { line, .. } => Some(line.as_str()),
         _ => None,
     };
     events.iter().filter_map(line).collect()
@@ -114,7 +114,10 @@ async fn a_build_is_started_at_the_commit_and_followed_with_its_log() {
     let (ended, events) = making.run().await;
     ended.unwrap();
     let starts = server.bodies("StartBuild");
-    assert_eq!((starts.len(), &starts[0]["projectName"], &starts[0]["sourceVersion"]), (1, &"shop".into(), &COMMIT.into()));
+    assert_eq!(
+        (starts.len(), &starts[0]["projectName"], &starts[0]["sourceVersion"]),
+        (1, &"shop".into(), &COMMIT.into())
+    );
     let repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/shop";
     let expected = [
         ("DEPLOY_COMMIT", COMMIT.to_owned()),
@@ -128,7 +131,11 @@ async fn a_build_is_started_at_the_commit_and_followed_with_its_log() {
     ];
     let expected: Vec<(&str, &str)> = expected.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(variables(&starts[0]), expected);
-    assert_eq!(server.bodies("ListBuildsForProject")[0].get("sortOrder"), None, "refused beyond a hundred builds");
+    assert_eq!(
+        server.bodies("ListBuildsForProject")[0].get("sortOrder"),
+        None,
+        "refused beyond a hundred builds"
+    );
 
     let steps: Vec<(&str, StepState)> = events
         .iter()
@@ -142,7 +149,10 @@ async fn a_build_is_started_at_the_commit_and_followed_with_its_log() {
     assert_eq!(steps, expected.concat());
     let lines = lines(&events);
     let said: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("line ")).collect();
-    assert_eq!(said, ["line 0", "line 1", "line 2", "line 3", "line 4", "line 5", "line 6", "line 7", "line 8"]);
+    assert_eq!(
+        said,
+        ["line 0", "line 1", "line 2", "line 3", "line 4", "line 5", "line 6", "line 7", "line 8"]
+    );
     assert!(lines.contains(&"the last") && !lines.concat().contains("canary"), "{lines:?}");
     // 2, 3, 4.5, 6.75 and then each 10 seconds; the first one is of the list.
     let looks = server.called("BatchGetBuilds");
@@ -161,8 +171,12 @@ async fn every_fault_of_a_start_starts_one_build_at_most() {
             let (built, starts) = (server.states().len(), server.called("StartBuild"));
             let shown = format!("{fault:?} {times} {lag}: {ended:?}");
             match fault {
-                Fault::Expired => assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unauthenticated, "{shown}"),
-                Fault::Denied => assert_eq!(ended.unwrap_err().kind(), ErrorKind::PermissionDenied, "{shown}"),
+                Fault::Expired => {
+                    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unauthenticated, "{shown}")
+                }
+                Fault::Denied => {
+                    assert_eq!(ended.unwrap_err().kind(), ErrorKind::PermissionDenied, "{shown}")
+                }
                 _ => ended.unwrap_or_else(|_| panic!("{shown}")),
             }
             assert_eq!(built, usize::from(!matches!(fault, Fault::Expired | Fault::Denied)), "{shown}");
@@ -173,8 +187,11 @@ async fn every_fault_of_a_start_starts_one_build_at_most() {
                 _ if landed && lag == 0 => assert_eq!(starts, 1, "{shown}"),
                 _ => assert_eq!(starts, times + 1, "{shown}"),
             }
-            let tokens: BTreeSet<String> =
-                server.bodies("StartBuild").iter().map(|start| start["idempotencyToken"].to_string()).collect();
+            let tokens: BTreeSet<String> = server
+                .bodies("StartBuild")
+                .iter()
+                .map(|start| start["idempotencyToken"].to_string())
+                .collect();
             assert_eq!(tokens.len(), 1, "{shown}");
         }
     }
@@ -235,7 +252,10 @@ async fn a_blind_follower_waits_for_minutes_and_not_for_ever() {
     server.fault("BatchGetBuilds", Fault::Malformed, 10_000);
     let error = make(&server, "0F3KQ8Z7VN").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
-    assert!(server.clock.elapsed() < Duration::from_secs(330) && !all_of(&error).contains(CANARY), "{error:?}");
+    assert!(
+        server.clock.elapsed() < Duration::from_secs(330) && !all_of(&error).contains(CANARY),
+        "{error:?}"
+    );
     assert_eq!(server.called("StopBuild"), 0, "the next attempt follows it");
 }
 
@@ -338,7 +358,10 @@ async fn an_interrupt_meets_a_start_without_an_answer() {
         making.interrupt.send_replace(true);
     };
     let ((ended, _), ()) = tokio::join!(making.run(), interrupt);
-    assert_eq!((ended.unwrap_err().kind(), server.states()), (ErrorKind::Interrupted, vec!["STOPPED".to_owned()]));
+    assert_eq!(
+        (ended.unwrap_err().kind(), server.states()),
+        (ErrorKind::Interrupted, vec!["STOPPED".to_owned()])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -467,17 +490,16 @@ async fn a_project_that_is_not_there_and_a_log_that_may_not_be_read() {
 
 #[tokio::test(start_paused = true)]
 async fn the_projects_own_variables_are_shown_nowhere() {
-    let logged = Logged::default();
-    let _guard = tracing::subscriber::set_default(logged.clone());
+    logged();
     let server = Server::new();
     server.world(|world| world.ends.push_back(("FAILED", 30)));
     server.fault("BatchGetBuilds", Fault::Malformed, 2);
     server.fault("StartBuild", Fault::Malformed, 1);
     let making = making(&server, "0F3KQ8Z7VN", 1);
     let (ended, events) = making.run().await;
-    let error = ended.unwrap_err();
-    assert!(logged.text().contains("arn:aws:iam::123456789012"), "the SDK logs whole answers: this is no proof");
-    for text in [logged.text(), all_of(&error), format!("{events:?} {:?}", making.builder)] {
+    let (error, logged) = (ended.unwrap_err(), logged());
+    assert!(logged.contains("arn:aws:iam::123456789012"), "the SDK logs whole answers: this is no proof");
+    for text in [logged, all_of(&error), format!("{events:?} {:?}", making.builder)] {
         assert!(!text.contains(CANARY), "{text}");
     }
 }

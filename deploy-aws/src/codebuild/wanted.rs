@@ -93,17 +93,16 @@ impl Wanted {
         same.sort_by_key(|seen| std::cmp::Reverse(seen.age));
         // The same commit would fail again, and one that succeeded has to be verified and not built twice. What else
         // ended was no fault of the commit.
-        let decides =
-            |seen: &Seen| matches!(seen.state, State::Running | State::Succeeded | State::Failed);
+        let decides = |seen: &Seen| matches!(seen.state, State::Running | State::Succeeded | State::Failed);
         let newest = same.iter().position(|seen| self.began(seen));
         let there = newest
             .filter(|at| same.get(*at).is_some_and(decides))
             .or_else(|| same.iter().position(|seen| seen.state == State::Running));
         match there {
             Some(at) => Found::There(Box::new(same.swap_remove(at))),
-            None => Found::Missing(
-                same.into_iter().filter(|seen| self.began(seen)).map(|seen| seen.id).collect(),
-            ),
+            None => {
+                Found::Missing(same.into_iter().filter(|seen| self.began(seen)).map(|seen| seen.id).collect())
+            }
         }
     }
 
