@@ -1,10 +1,9 @@
 //! AWS as far as the tests of builds and logins need it: in process, in virtual time, with faults.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, Once},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -27,6 +26,10 @@ use deploy_core::model::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Aws;
+
+mod log;
+
+pub(crate) use log::logged;
 
 /// What a call of the server meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,8 @@ pub(crate) struct World {
     pub(crate) ends: VecDeque<(&'static str, u64)>,
     /// What all builds write: after so many seconds, a line.
     pub(crate) log: Vec<(u64, String)>,
+    /// The answer to a start shows no variables.
+    pub(crate) bare_start: bool,
     /// For how long a new build is in no list.
     pub(crate) list_lag: Duration,
     /// How long every answer takes.
@@ -203,7 +208,10 @@ impl Server {
                     ends: world.ends.pop_front().unwrap_or(("SUCCEEDED", 30)),
                     stopped: None,
                 };
-                let view = build.view(now);
+                let mut view = build.view(now);
+                if world.bare_start {
+                    view["environment"]["environmentVariables"] = json!([]);
+                }
                 world.builds.push(build);
                 world.tokens.insert(token, (number, body.clone()));
                 Reply::Json(200, json!({ "build": view }))
@@ -340,55 +348,6 @@ impl HttpConnector for Server {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         HttpConnectorFuture::new(self.clone().exchange(request))
     }
-}
-
-thread_local! {
-    static LOGGED: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Takes down all that is logged, at every level, for each thread. One for all tests: what a place in the code may log is
-/// decided for all threads at once.
-struct Log;
-
-struct Line;
-
-/// From now on all that this thread logs is kept; gives what was kept so far.
-pub(crate) fn logged() -> String {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
-    LOGGED.take()
-}
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        let line = format!("{field}={value:?}\n");
-        LOGGED.with_borrow_mut(|text| text.push_str(&line));
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut Line);
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut Line);
-    }
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Line);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// An error and all that caused it, in every form that somebody may print.

@@ -40,7 +40,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Waits for its end. Reads only, so it can be dropped anywhere.
-    pub(super) async fn to_the_end(&mut self, mut seen: Seen) -> Result<()> {
+    pub(super) async fn until_end(&mut self, mut seen: Seen) -> Result<()> {
         self.progress.say(&format!("following {}", seen.id));
         let clock = self.calls.aws().clock();
         let (mut pause, mut told) = (LOOK_FIRST, clock.elapsed());

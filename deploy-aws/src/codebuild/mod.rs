@@ -116,8 +116,8 @@ impl CodeBuild {
         Self { calls: Calls::new(aws), project: project.into() }
     }
 
-    /// The build to follow: one that is there, or a new one.
-    async fn begin(&self, wanted: &Wanted, cx: &StepContext) -> Result<Seen> {
+    /// The build to follow, one that is there or a new one; and whether this step of this deploy began it.
+    async fn begin(&self, wanted: &Wanted, cx: &StepContext) -> Result<(Seen, bool)> {
         let looking = async {
             // Checks the account, where one is configured.
             self.calls.aws().caller().await?;
@@ -128,9 +128,12 @@ impl CodeBuild {
             () = cx.until_interrupted() => return Err(interrupted("nothing was started")),
         };
         match wanted.find(builds) {
-            Found::There(seen) => Ok(*seen),
+            Found::There(seen) => {
+                let ours = wanted.began(&seen);
+                Ok((*seen, ours))
+            }
             Found::Missing(_) if cx.interrupted() => Err(interrupted("nothing was started")),
-            Found::Missing(ended) => self.start(wanted, &ended, cx).await,
+            Found::Missing(ended) => Ok((self.start(wanted, &ended, cx).await?, true)),
         }
     }
 
@@ -250,8 +253,8 @@ impl ImageBuilder for CodeBuild {
     /// credentials are of another account than the configured one.
     async fn make(&self, order: BuildOrder<'_>) -> Result<()> {
         let wanted = Wanted::of(&self.project, &order)?;
-        let seen = self.begin(&wanted, order.cx).await?;
-        let (id, ours) = (seen.id.clone(), wanted.began(&seen));
+        let (seen, ours) = self.begin(&wanted, order.cx).await?;
+        let id = seen.id.clone();
         let by = seen.started_by().map(str::to_owned);
         let running = ours && seen.state == State::Running;
         let mut begun = Begun { calls: &self.calls, id: running.then(|| id.clone()) };
@@ -263,7 +266,7 @@ impl ImageBuilder for CodeBuild {
                 None if !ours => interrupted(&format!("{id} goes on, somebody else began it")),
                 _ => self.stop(&id).await,
             }),
-            result = follow.to_the_end(seen) => result,
+            result = follow.until_end(seen) => result,
         };
         // It has ended, or the next attempt finds it.
         begun.id = None;

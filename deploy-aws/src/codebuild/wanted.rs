@@ -52,6 +52,12 @@ impl Wanted {
             return Err(Error::new(ErrorKind::Invalid, text)
                 .next(format!("that is for a Docker Engine: leave it to the buildspec of {project}")));
         }
+        // One of this machine's would mean nothing there.
+        let Some(folder) = build.folder().to_str().filter(|_| build.folder().is_relative()) else {
+            let text = format!("{} is no folder of a repository", build.folder().display());
+            return Err(Error::new(ErrorKind::Invalid, text)
+                .next("name it relative to the commit's top: Build::in_repository"));
+        };
         let image = format!("{repository}:{commit}");
         let started_by = format!("{}/{}", order.cx.rollout(), order.cx.step());
         let platforms: Vec<String> = build.platforms().iter().map(ToString::to_string).collect();
@@ -60,7 +66,7 @@ impl Wanted {
             (IMAGE.to_owned(), image.clone()),
             ("DEPLOY_REGISTRY".to_owned(), repository.registry().to_owned()),
             ("DEPLOY_REVISION_LABEL".to_owned(), format!("{REVISION}={commit}")),
-            ("DEPLOY_FOLDER".to_owned(), build.folder().to_string_lossy().into_owned()),
+            ("DEPLOY_FOLDER".to_owned(), folder.to_owned()),
             (STARTED_BY.to_owned(), started_by.clone()),
         ];
         if !platforms.is_empty() {
