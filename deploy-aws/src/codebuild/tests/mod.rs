@@ -281,6 +281,20 @@ async fn who_was_killed_and_resumes_goes_on_with_the_build() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_newest_build_of_a_step_decides() {
+    let server = Server::new();
+    server.world(|world| world.ends.extend([("FAULT", 5), ("FAILED", 20)]));
+    make(&server, "0F3KQ8Z7VN").await.unwrap_err();
+    killed_after(&server, "0F3KQ8Z7VN", 10).await;
+    seconds(&server, 60).await;
+    let error = making(&server, "0F3KQ8Z7VN", 3).run().await.0.unwrap_err();
+    assert_eq!(
+        (error.kind(), server.states()),
+        (ErrorKind::Invalid, vec!["FAULT".to_owned(), "FAILED".to_owned()])
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_asked_for_is_refused_before_any_call() {
     let server = Server::new();
     for (build, text) in [
