@@ -50,3 +50,15 @@ impl tracing::Subscriber for Log {
 
     fn exit(&self, _: &tracing::span::Id) {}
 }
+
+#[tokio::test]
+async fn what_was_met_unlogged_is_heard_afterwards() {
+    fn say() {
+        tracing::info!("a word");
+    }
+    logged();
+    crate::sdk::unlogged(async { say() }).await;
+    assert_eq!(logged(), "");
+    say();
+    assert_eq!(logged(), "message=a word\n");
+}
