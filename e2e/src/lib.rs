@@ -8,6 +8,7 @@
 //! | `kills` | `ecs` | deployer processes against the served ECS emulator: killed at every write, raced, aborted from elsewhere |
 //! | `ecs-emulator` | `ecs` | the ECS emulator alone, for the aws CLI and boto3 |
 //! | `moto` | `ecs` | our client against a server that others wrote |
+//! | `moto-images` | `ecs` | our logins to ECR and our builds by CodeBuild against the same |
 //! | `images` | `docker` | images with a real Docker Engine and a real registry, interrupted in every way |
 //! | `sim` | `sim` | the real machine and driver over simulated platforms: seeds decide about faults, crashes and rivals |
 //!

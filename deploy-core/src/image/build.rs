@@ -37,6 +37,9 @@ use crate::{
     model::{SecretRef, Timestamp},
 };
 
+/// The Dockerfile, where no other is named.
+const DOCKERFILE: &str = "Dockerfile";
+
 /// What to build: a folder, a Dockerfile, and what becomes of them.
 ///
 /// The image carries the labels `org.opencontainers.image.revision`, `.created` and, where they are known, `.source` and
@@ -84,7 +87,7 @@ impl Build {
             context: context.into(),
             context_limit: CONTEXT_BYTES_MAX,
             committed_at: Timestamp::default(),
-            dockerfile: "Dockerfile".to_owned(),
+            dockerfile: DOCKERFILE.to_owned(),
             target: None,
             arguments: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -133,6 +136,29 @@ impl Build {
     #[must_use]
     pub fn version_tag(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// The folder that is built; of [`in_repository`](Self::in_repository) one relative to the commit's top.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.context
+    }
+
+    /// Which of its settings only a Docker Engine here can follow, by the names of the methods that set them: who builds
+    /// elsewhere has to refuse them.
+    #[must_use]
+    pub fn engine_settings(&self) -> Vec<&'static str> {
+        [
+            ("dockerfile", self.dockerfile != DOCKERFILE),
+            ("target", self.target.is_some()),
+            ("argument", !self.arguments.is_empty()),
+            ("secret", !self.secrets.is_empty()),
+            ("cache_from", !self.cache_from.is_empty()),
+            ("inline_cache", self.inline_cache),
+        ]
+        .into_iter()
+        .filter_map(|(name, set)| set.then_some(name))
+        .collect()
     }
 
     /// When it was committed: the time of every file in the context, so that the same commit gives the same bytes.

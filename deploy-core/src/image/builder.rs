@@ -25,6 +25,19 @@ pub struct BuildOrder<'a> {
     pub events: &'a ImageEvents,
 }
 
+impl<'a> BuildOrder<'a> {
+    /// An order of all its parts.
+    #[must_use]
+    pub fn new(
+        build: &'a Build,
+        source: &'a dyn Source,
+        cx: &'a StepContext,
+        events: &'a ImageEvents,
+    ) -> Self {
+        Self { build, source, cx, events }
+    }
+}
+
 /// Builds and pushes images. Nobody believes it: what arrived in the registry is verified afterwards.
 #[async_trait]
 pub trait ImageBuilder: fmt::Debug + Send + Sync + 'static {

@@ -114,7 +114,8 @@ impl ImageEvents {
         (Self { to: Some(to), ..Self::default() }, ImageEventStream(from))
     }
 
-    pub(crate) fn send(&self, event: ImageEvent) {
+    /// Sends an event, for who builds elsewhere. Text that others wrote has to be scrubbed before.
+    pub fn send(&self, event: ImageEvent) {
         use std::sync::atomic::Ordering::Relaxed;
         let Some(to) = &self.to else { return };
         let missed = self.dropped.swap(0, Relaxed);

@@ -15,6 +15,7 @@ use crate::{
         event::{BuilderKind, ImageEvent, ImageEvents, StepState},
         redact::Redactor,
     },
+    report::scrub_line,
 };
 
 /// How many lines of a step are kept for its failure.
@@ -33,6 +34,20 @@ pub struct FailedStep {
     pub step: String,
     /// Its last lines, a hundred at most.
     pub log: Vec<String>,
+}
+
+impl FailedStep {
+    /// A step and what it wrote: scrubbed, and only the last hundred lines.
+    pub fn new(step: &str, log: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut kept = VecDeque::with_capacity(LINES_KEPT);
+        for line in log {
+            if kept.len() == LINES_KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(scrub_line(line.as_ref()));
+        }
+        Self { step: scrub_line(step), log: kept.into() }
+    }
 }
 
 impl fmt::Display for FailedStep {
