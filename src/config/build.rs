@@ -51,10 +51,19 @@ impl Builders {
         if let Some(logins) = &self.logins {
             return Arc::clone(logins);
         }
-        Arc::new(DockerConfig::from_env())
+        let local: Arc<dyn RegistryLogins> = Arc::new(DockerConfig::from_env());
+        #[cfg(feature = "ecs")]
+        if let Some(aws) = &self.aws {
+            return Arc::new(deploy_aws::EcrLogins::new(aws.clone(), local));
+        }
+        local
     }
 
     fn codebuild(&self, project: &str) -> Result<Arc<dyn ImageBuilder>> {
+        #[cfg(feature = "ecs")]
+        if let Some(aws) = &self.aws {
+            return Ok(Arc::new(deploy_aws::CodeBuild::new(aws.clone(), project)));
+        }
         let text = format!("the CodeBuild project {project} cannot be reached from here");
         Err(Error::new(ErrorKind::Unsupported, text).next("deploy with an account of AWS"))
     }

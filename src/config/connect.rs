@@ -150,7 +150,7 @@ fn migrations(which: &str) -> Result<deploy_core::source::Migrations> {
 pub struct Builders {
     #[cfg(feature = "docker")]
     pub(super) logins: Option<Arc<dyn deploy_core::image::RegistryLogins>>,
-    #[cfg(feature = "ecs")]
+    #[cfg(all(feature = "ecs", feature = "docker"))]
     pub(super) aws: Option<deploy_aws::Aws>,
 }
 
@@ -165,7 +165,13 @@ impl Builders {
     #[cfg(feature = "ecs")]
     #[must_use]
     pub fn aws(ecs: &deploy_ecs::Ecs) -> Self {
-        Self { aws: Some(ecs.aws().clone()), ..Self::default() }
+        #[cfg(feature = "docker")]
+        return Self { aws: Some(ecs.aws().clone()), ..Self::default() };
+        #[cfg(not(feature = "docker"))]
+        {
+            let _ = ecs;
+            Self::default()
+        }
     }
 
     /// With these logins instead.

@@ -3,11 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{name::Repository, registry::Registry};
-use crate::{
-    error::Result,
-    model::Revision,
-    target::Target,
-};
+use crate::{error::Result, model::Revision, target::Target};
 
 /// How many revisions, and how many deploys, are looked back at.
 const LOOKED_BACK: usize = 100;

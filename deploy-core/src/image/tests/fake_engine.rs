@@ -155,7 +155,12 @@ impl FakeEngine {
             Turn::Status(status, message) => Ok(answer(status, json!({"message": message}).to_string())),
             Turn::Say(lines) => Ok(Response::new(body(text(&lines)))),
             Turn::Drop(lines) => {
-                let frames = said(lines).chain(stream::iter([Err(io::Error::other("gone"))]));
+                // What was said is on its way by then.
+                let gone = stream::once(async {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    Err(io::Error::other("gone"))
+                });
+                let frames = said(lines).chain(gone);
                 Ok(Response::new(BodyExt::boxed_unsync(StreamBody::new(frames))))
             }
             Turn::Hang(lines) => {

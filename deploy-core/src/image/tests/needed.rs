@@ -8,7 +8,7 @@ use crate::{
     clock::SeededRandom,
     image::{KeepReason, Retention},
     memory::{MemoryPlace, Shape, World},
-    model::Release,
+    model::{Ended, Release},
     state::stores::memory::MemoryStore,
 };
 
@@ -34,7 +34,8 @@ async fn what_a_target_may_go_back_to_stays() {
     // One by its tag, one by its digest, one that went wrong; and one that was never deployed.
     for image in [format!("{}:ok-1", repository()), format!("{}:crash@{}", repository(), digests[2])] {
         let release = Release::of_what_runs().image("app", image);
-        target.deploy(release).start().await.unwrap().outcome().await.unwrap();
+        let outcome = target.deploy(release).start().await.unwrap().outcome().await.unwrap();
+        assert_ne!(outcome.ended, Ended::Refused, "{outcome:?}");
     }
     let needed = bench.registry.needed_by(&repository(), &target).await.unwrap();
     assert_eq!(needed.iter().collect::<Vec<_>>(), {

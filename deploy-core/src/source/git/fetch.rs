@@ -138,7 +138,12 @@ impl Repo {
         }
     }
 
-    async fn try_to_fetch(&self, what: &Fetch, token: Option<&Secret>, given_up: &GivenUp) -> Result<Fetched> {
+    async fn try_to_fetch(
+        &self,
+        what: &Fetch,
+        token: Option<&Secret>,
+        given_up: &GivenUp,
+    ) -> Result<Fetched> {
         let (mut pause, mut tries) = (PAUSE, 1);
         loop {
             let (path, branch) = (self.path().to_owned(), what.branch.clone());

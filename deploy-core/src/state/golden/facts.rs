@@ -139,8 +139,6 @@ fn others() -> Vec<(&'static str, Fact)> {
         accepted: true,
     };
     let restored = Fact::Restored { serving: serving(Side::Old), final_after: at(317), open_calls: 1 };
-    let planned =
-        Fact::Planned { plan: "5d41402a".into(), plan_object: "6b86b273ff34fce1".into(), to: new() };
     vec![
         ("started", started),
         ("guard-pass", Fact::Guard(GuardFinding::pass("identity"))),
@@ -172,7 +170,6 @@ fn others() -> Vec<(&'static str, Fact)> {
                 about: "one call is open".into(),
             },
         ),
-        ("planned", planned),
     ]
 }
 
@@ -189,7 +186,9 @@ fn driver(how: DriverHow, reason: Option<&str>) -> Fact {
 /// Name of the file, and what it holds.
 pub(super) fn all() -> Vec<(String, Entry)> {
     let broken = ("driver-broken", driver(DriverHow::Broken, Some("its machine is gone")));
-    let facts = [others(), steps(), decisions(), ends(), vec![broken]].concat();
+    let planned =
+        Fact::Planned { plan: "5d41402a".into(), plan_object: "6b86b273ff34fce1".into(), to: new() };
+    let facts = [others(), steps(), decisions(), ends(), vec![broken, ("planned", planned)]].concat();
     let entry = |(seq, (name, fact))| (format!("entry/{name}.json"), entry(seq, fact));
     (1..).zip(facts).map(entry).collect()
 }

@@ -87,6 +87,10 @@ fn kind(error: &git2::Error, address: &Address, login: &Login) -> ErrorKind {
         (ErrorCode::Certificate, _) => return ErrorKind::Invalid,
         (ErrorCode::Locked | ErrorCode::Modified | ErrorCode::Exists, _) => return ErrorKind::Conflict,
         _ if login.is_exhausted => return ErrorKind::Unauthenticated,
+        // The one that libgit2 knows beside http and ssh.
+        _ if address.scheme == Scheme::Other && !address.shown.starts_with("git://") => {
+            return ErrorKind::Unsupported;
+        }
         _ => {}
     }
     if let Some(status) = text.split_once("unexpected http status code: ").map(|(_, status)| status.trim()) {

@@ -104,7 +104,8 @@ async fn what_may_pass_is_tried_three_times_and_what_is_refused_once() {
     }
     let left = std::sync::atomic::AtomicUsize::new(2);
     let server = Server::answering(move |_, stream| {
-        let fails = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        let fails =
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         match fails {
             true => respond(stream, "503 Service Unavailable", "", ""),
             false => respond(stream, "200 OK", TYPE, &advertisement("other")),
@@ -169,7 +170,8 @@ async fn every_answer_of_a_server_has_its_kind_and_nothing_loops() {
         let error = fails(&made, &Fetch::branch("main")).await;
         assert_eq!(error.kind(), kind, "{status} {headers}: {error:?}");
         assert!(error.to_string().contains("localhost"), "{error}");
-        assert!(server.asked().len() < 20, "{status}: {}", server.asked().len());
+        // libgit2 follows fifteen times, and there are three tries.
+        assert!(server.asked().len() <= 45, "{status}: {}", server.asked().len());
     }
     // Nobody listens there any more.
     let made = Made::new();
