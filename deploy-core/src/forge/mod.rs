@@ -13,7 +13,7 @@ mod commit;
 #[cfg(feature = "forge-emulator")]
 pub mod emulator;
 mod github;
-mod http;
+pub(crate) mod http;
 #[cfg(all(test, feature = "forge-emulator"))]
 mod tests;
 

@@ -37,8 +37,11 @@ mod command;
 mod command_runner;
 #[cfg(all(feature = "command", unix))]
 mod command_step;
+mod guarded;
 #[cfg(all(feature = "command", unix))]
 mod hosts;
+#[cfg(all(feature = "command", feature = "forge", unix))]
+mod http_fetch;
 #[cfg(all(feature = "command", unix))]
 mod output;
 #[cfg(all(feature = "command", unix))]
@@ -58,6 +61,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use serde_json::Value;
 
+#[cfg(all(feature = "command", feature = "forge", unix))]
+pub use self::http_fetch::HttpFetch;
 #[cfg(all(feature = "command", unix))]
 pub use self::{
     command::Command,
@@ -67,6 +72,7 @@ pub use self::{
     place::CommandPlace,
     verify::{Expect, Fetch, Fetched, Verify},
 };
+pub use guarded::guarded;
 pub use with_steps::WithSteps;
 
 use crate::{

@@ -67,8 +67,8 @@ pub enum Expect {
     /// As `Success`, and without white space around it it is this text.
     Equals(String),
     /// As `Success`, and it is JSON with this text, number or truth value at this place
-    /// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)): a dist-tag of npm is `/latest` in
-    /// `https://registry.npmjs.org/-/package/NAME/dist-tags`.
+    /// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)): a dist-tag of npm is `/latest` in what its registry has at
+    /// `/-/package/NAME/dist-tags`.
     Json {
         /// Where.
         pointer: String,

@@ -263,3 +263,28 @@ async fn a_target_asks_its_guards_before_anything_is_built() {
     assert_eq!(found, [("clean", GuardResult::Overridden), ("pushed", GuardResult::Refuse)]);
     assert_eq!(target.ready("mian").await.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test]
+async fn a_guard_is_the_precondition_of_a_step() {
+    use crate::{
+        model::{Release, Revision},
+        steps::{Precondition, StepFacts, guarded},
+    };
+    let revision = |name: &str| Revision::new(name, [], serde_json::Value::Null);
+    let facts = |release| StepFacts { target: target(), release, from: revision("r1"), to: revision("r2") };
+    let dirty = Told { tree: tree(Some(COMMIT), &["a"], &[]), ..Told::default() };
+    let clean = |told: Told| guarded(CleanGuard::checked_out(), Arc::new(told));
+    assert_eq!(clean(Told::default()).name(), "clean");
+    clean(Told::default()).check(&facts(Release::commit(COMMIT))).await.unwrap();
+    let error = clean(dirty).check(&facts(Release::commit(COMMIT))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        error.to_string().contains("1 file changed") && error.to_string().contains("git stash"),
+        "{error}"
+    );
+    let error = clean(Told::default()).check(&facts(Release::of_what_runs())).await.unwrap_err();
+    assert!(error.to_string().contains("no commit"), "{error}");
+    let error = guarded(IdentityGuard, Arc::new(Told::default()));
+    let error = error.check(&facts(Release::commit(COMMIT))).await.unwrap_err();
+    assert!(error.to_string().contains("looks at plans"), "{error}");
+}
