@@ -53,6 +53,7 @@ impl Machine {
     }
 
     pub(super) fn settled(&mut self, id: u64, found: Result<Settled, ErrorRecord>) {
+        self.live.cut_off.remove(&id);
         let settling = matches!(self.live.activity, Activity::Settling { intent, .. } if intent == id);
         let open =
             self.state.sent.get(&id).filter(|sent| sent.closed.is_none()).map(|sent| sent.intent.clone());
@@ -136,7 +137,8 @@ impl Machine {
         if self.is_told_by_settling(intent) {
             at = at.max(intent.signed_at.plus_ms(UNTOLD_MS));
         }
-        Some(at)
+        // Nothing of it is left, so that it cannot be late: but it may be seen to have worked.
+        Some(self.live.cut_off.get(&intent.id).map_or(at, |until| at.max(*until)))
     }
 
     /// When time next closes something.

@@ -10,6 +10,9 @@ use crate::{
     state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
+/// How long it may take to be told of a long attempt whose end was not seen.
+const SETTLED_MS: u64 = 30_000;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
@@ -268,7 +271,12 @@ impl Machine {
             EffectEnd::Failed(error) if error.effect == "not_applied" => {
                 self.answer(&intent, StepState::NotApplied, Some(ClosedBy::Answer), None, Some(error));
             }
-            EffectEnd::Failed(error) => self.answer(&intent, StepState::Unknown, None, None, Some(error)),
+            EffectEnd::Failed(error) => {
+                if intent.attempt_ms.is_some() {
+                    self.live.cut_off.insert(id, self.live.now.plus_ms(SETTLED_MS));
+                }
+                self.answer(&intent, StepState::Unknown, None, None, Some(error));
+            }
         }
     }
 

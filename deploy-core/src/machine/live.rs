@@ -86,6 +86,8 @@ pub(super) struct Live {
     pub(super) goal: LiteMap<Component, Revision>,
     /// Late bounds of inherited intents, on our own clock.
     pub(super) inherited: LiteMap<u64, Timestamp>,
+    /// Long attempts whose end was not seen, which are asked about before time closes them: until then at most.
+    pub(super) cut_off: LiteMap<u64, Timestamp>,
     /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
     /// entry tells: it lands before this.
     pub(super) undone_until: Option<Timestamp>,

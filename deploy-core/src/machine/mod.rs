@@ -88,6 +88,7 @@ impl Machine {
             last_seen: LiteMap::new(),
             goal: LiteMap::new(),
             inherited: LiteMap::new(),
+            cut_off: LiteMap::new(),
             undone_until: None,
             unchanged: None,
             maybe_undone: false,
