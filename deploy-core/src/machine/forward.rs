@@ -163,7 +163,10 @@ impl Machine {
             self.live.activity = Activity::Backoff { at: now.plus_ms(wait) };
             return;
         }
-        let text = format!("step {id} failed: {}", error.text);
+        let text = match self.state.unseen(id) {
+            true => format!("how step {id} ended is not known: {}", error.text),
+            false => format!("step {id} failed: {}", error.text),
+        };
         let seq = self.note_step(
             id,
             StepState::Failed,

@@ -116,6 +116,13 @@ impl State {
         self.sent.values().filter(|sent| sent.closed.is_none()).map(|sent| &sent.intent)
     }
 
+    /// Whether the last effect of a step ended without anybody having seen how.
+    pub(crate) fn unseen(&self, step: &StepId) -> bool {
+        let last = self.sent.values().filter(|sent| sent.intent.step == *step).next_back();
+        let by_time = [None, Some(ClosedBy::LateBound), Some(ClosedBy::Obligation)];
+        last.is_some_and(|sent| by_time.contains(&sent.closed))
+    }
+
     /// Components with a forward intent that was closed by time alone.
     pub(crate) fn closed_by_time(&self) -> BTreeSet<Component> {
         let by_time = |sent: &&Sent| {

@@ -60,7 +60,7 @@ pub(super) type Listener<'a> = &'a (dyn Fn(StepLine) + Send + Sync);
 /// Runs it. `stop` cuts it off when it is ready; `start` is asked right before the command is begun. When the returned future
 /// is dropped, or this process dies, everything of the run is ended too.
 ///
-/// Costs a shell with its watcher beside the command, and three short processes every few seconds.
+/// Costs a shell with its watcher and its reader beside the command, and three short processes every few seconds.
 ///
 /// # Errors
 /// Only where the end was not seen: not applied if nothing was begun, else unknown.

@@ -1,7 +1,8 @@
 //! The shell script that a command is run by: its supervisor, here and on other machines.
 //!
 //! A POSIX `sh` reads it from its standard input, which is a pipe from the deployer and nothing else. It starts the command
-//! in its own process group, and beside it a watcher that reads on. When the watcher reads `done`, it leaves; when the pipe
+//! in its own process group, and beside it a watcher that reads on: in a session apart (where there is `setsid`), so that a
+//! command which stops its whole group stops everything but the reading. When the watcher reads `done`, it leaves; when the pipe
 //! ends, because the deployer let go of it, was killed or lost the connection, or when it falls silent, because the
 //! deployer was stopped, the watcher ends everything of the run: its process group, and (on Linux) whatever carries the
 //! run's mark in its environment, which children inherit wherever they went with `setsid` or by a double fork.
@@ -83,9 +84,14 @@ dk_watch() {{
   trap '' TERM INT HUP
   dk_limit=
   command -v timeout >/dev/null && dk_limit='timeout -s KILL {SILENT_S}'
-  while dk_word=$($dk_limit sh -c 'IFS= read -r w && printf %s "$w"' <&3); do
-    case $dk_word in done) exit 0;; esac
-  done
+  dk_apart=
+  command -v setsid >/dev/null && dk_apart=setsid
+  $dk_apart sh -c '
+    while word=$($2 sh -c "IFS= read -r w && printf %s \"\$w\""); do
+      case $word in done) exit 0;; esac
+    done
+    kill -s CONT -- "-$1"
+    exit 1' sh $$ "$dk_limit" <&3 3<&- 4>&- && exit 0
   kill -TERM 0
   dk_left=$(dk_marked)
   case $dk_left in ?*) kill -TERM $dk_left;; esac

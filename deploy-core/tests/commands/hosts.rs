@@ -1,5 +1,5 @@
 //! Commands over ssh. The program is a stand-in that keeps what a host does of it: a session of its own, a shell of the
-//! login, and the three streams. The real one is tried end to end.
+//! login, and the three streams. The real one is in the suite `hosts` of `e2e/`.
 
 use std::time::Duration;
 
@@ -135,6 +135,24 @@ async fn an_abort_ends_the_command_there() {
     assert!(SystemClock.elapsed() - began < Duration::from_secs(10), "it waited although nothing was left");
 }
 
+/// Unlike here, nobody else can wake its group there.
+#[tokio::test]
+async fn an_abort_ends_what_has_stopped_itself_there() {
+    let folder = Folder::new();
+    let text = "echo $$ >> $D/pids; sh -c 'echo $$ >> $D/pids; sleep 600' & kill -STOP 0; sleep 600";
+    let target = on(&folder, Hosts::in_order(["a"]), text);
+    let rollout = target.deploy(release("new")).start().await.unwrap();
+    let mut pids = folder.until_there_are(1).await.into_iter();
+    let stat = format!("/proc/{}/stat", pids.next().unwrap());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        SystemClock.sleep(Duration::from_millis(20)).await;
+    }
+    rollout.abort("a test").await.unwrap();
+    let left = folder.until_none_is_left(Duration::from_secs(5)).await;
+    assert!(left < Duration::from_secs(2), "{left:?}");
+    assert_eq!(rollout.outcome().await.unwrap().ended, Ended::Aborted);
+}
+
 #[tokio::test]
 async fn a_daemon_on_a_host_is_a_target_like_any_other() {
     let folder = Folder::new();
@@ -162,41 +180,4 @@ async fn a_daemon_on_a_host_is_a_target_like_any_other() {
         CommandPlace::new("mailer", Command::shell(&set), Command::shell(&look), Command::shell(&set));
     let outcome = folder.target(other.on_with_ssh("web-2", ssh(&folder))).deploy(commit("c")).start().await;
     assert_eq!(outcome.unwrap().outcome().await.unwrap().ended, Ended::Refused);
-}
-
-/// A host that is real: `DEPLOY_SSH_HOST`, by the program `DEPLOY_SSH`, with the same files as this machine. That its key is
-/// known, and one under the name of `DEPLOY_SSH_STRANGER` is not.
-#[tokio::test]
-#[ignore = "needs a host with sshd"]
-async fn a_real_host() {
-    let named = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let (host, stranger, ssh) = (named("DEPLOY_SSH_HOST"), named("DEPLOY_SSH_STRANGER"), named("DEPLOY_SSH"));
-    let folder = Folder::new();
-    let on = |host: &str, text: &str| {
-        let step = CommandStep::new("roll", script(folder.path(), text), CommandUndo::Restores);
-        let step = step.on(Hosts::in_order([host]).ssh(&ssh));
-        folder.target(WithSteps::new(folder.sign()).after(step).runner(Runner::Command, CommandRunner::new()))
-    };
-    // A daemon that holds the connection's streams is left where it is, and not waited for.
-    let daemon = "setsid sh -c 'echo $$ > $D/daemon; exec sleep 30' & echo started; sleep 0.3";
-    let began = SystemClock.elapsed();
-    let outcome = deploy(&on(&host, daemon), "one").await;
-    assert!(outcome.is_success(), "{outcome:?}");
-    assert!(SystemClock.elapsed() - began < Duration::from_secs(10));
-    assert!(crate::support::is_alive(folder.read("daemon").trim().parse().unwrap()));
-
-    let hard = "trap '' TERM HUP; echo $$ >> $D/pids; \
-                setsid sh -c 'trap \"\" TERM HUP; echo $$ >> $D/pids; while :; do sleep 1; done' & \
-                while :; do sleep 1; done";
-    let rollout = on(&host, hard).deploy(release("two")).start().await.unwrap();
-    folder.until_there_are(2).await;
-    rollout.abort("wrong host").await.unwrap();
-    let left = folder.until_none_is_left(Duration::from_secs(5)).await;
-    assert!(left < Duration::from_secs(2), "{left:?}");
-    assert_eq!(rollout.outcome().await.unwrap().ended, Ended::Aborted);
-
-    let outcome = deploy(&on(&stranger, "echo run >> $D/run"), "three").await;
-    let cause = outcome.cause.unwrap().text;
-    assert!(cause.contains("known_hosts") && cause.contains("nothing was run"), "{cause}");
-    assert_eq!(folder.lines("run"), 0);
 }

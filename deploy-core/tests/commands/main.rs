@@ -146,6 +146,8 @@ async fn an_end_that_was_not_seen_is_unknown_and_not_repeated() {
     assert_eq!(outcome.ended, BACK, "{outcome:?}");
     assert!(outcome.owed.iter().any(|owed| owed.contains("publish")), "{outcome:?}");
     assert!(outcome.needs_person());
+    let cause = outcome.cause.unwrap().text;
+    assert!(cause.starts_with("how step publish ended is not known") && !cause.contains("failed"), "{cause}");
     assert_eq!(folder.lines("run"), 1);
     // What can be seen to have worked has worked.
     let verify = Verify::command(script(folder.path(), "cat $D/published"), Expect::Contains("1.2.3".into()));

@@ -12,8 +12,13 @@ use crate::model::Secret;
 
 /// The most keys that are tried: servers close the connection after about as many.
 const KEYS_MAX: usize = 5;
+/// Whoever has given this many keys may be cut off for it.
+const KEYS_PATIENCE: usize = 3;
 /// No private key is longer, in bytes.
 const KEY_BYTES_MAX: u64 = 64 * 1024;
+
+/// What the agent's keys are called.
+const AGENT: &str = "the keys of the ssh agent";
 
 /// Something to log in with.
 #[derive(Debug)]
@@ -129,7 +134,7 @@ impl Login {
                     }
                 }
                 Way::Agent => {
-                    self.tried.push("the keys of the ssh agent".into());
+                    self.tried.push(AGENT.into());
                     return Cred::ssh_key_from_agent(user.unwrap_or("git"));
                 }
                 Way::Key(path) => {
@@ -140,6 +145,11 @@ impl Login {
         }
         self.is_exhausted = true;
         Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, "no more credentials"))
+    }
+
+    /// The server may have had enough of it: an agent gives all keys that it has.
+    pub(super) fn has_tried_many(&self) -> bool {
+        self.tried.len() >= KEYS_PATIENCE || self.tried.iter().any(|way| way == AGENT)
     }
 
     /// What was tried and what was not, for people.
@@ -255,5 +265,10 @@ mod tests {
         }
         assert_eq!(given, KEYS_MAX);
         assert!(login.told().contains("key1") && !login.told().contains("key0"), "{}", login.told());
+        assert!(login.has_tried_many());
+        login.tried.truncate(KEYS_PATIENCE - 1);
+        assert!(!login.has_tried_many());
+        login.tried.push(AGENT.into());
+        assert!(login.has_tried_many());
     }
 }

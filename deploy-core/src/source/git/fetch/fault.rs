@@ -35,7 +35,12 @@ pub(super) fn fault(
     let kind = kind(error, address, login);
     let found = match kind {
         ErrorKind::Unauthenticated => {
-            let text = format!("{place} cannot be logged in to: {}", login.told());
+            let then = if broke_off(error, address) {
+                "; then the connection broke, as it does after too many keys"
+            } else {
+                ""
+            };
+            let text = format!("{place} cannot be logged in to: {}{then}", login.told());
             let next = match address.scheme {
                 Scheme::Ssh => "ssh-add -l tells the agent's keys; add the one that the server knows",
                 _ => "give a token, or log in once with `git fetch` and a credential helper",
@@ -79,9 +84,20 @@ pub(super) fn fault(
     found.because(format!("libgit2: {said} ({:?}, {:?})", error.class(), error.code()))
 }
 
+/// The connection broke while it was logged in, which libgit2 calls a login that was refused: the server did not even say what
+/// it accepts (libssh2's `userauth_list`), or was not there any more to hear of a key.
+fn broke_off(error: &git2::Error, address: &Address) -> bool {
+    let text = error.message().to_ascii_lowercase();
+    let words = ["remote rejected authentication", "unable to send userauth", "failed getting response"];
+    address.scheme == Scheme::Ssh && words.iter().any(|words| text.contains(words))
+}
+
 fn kind(error: &git2::Error, address: &Address, login: &Login) -> ErrorKind {
     let text = error.message().to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if broke_off(error, address) && !login.has_tried_many() {
+        return ErrorKind::Unavailable;
+    }
     match (error.code(), error.class()) {
         (ErrorCode::Auth, _) => return ErrorKind::Unauthenticated,
         (ErrorCode::Certificate, _) => return ErrorKind::Invalid,
@@ -160,6 +176,13 @@ mod tests {
                 Class::Ssh,
                 "invalid or unknown remote ssh hostkey",
                 ErrorKind::Invalid,
+            ),
+            (
+                SSH,
+                ErrorCode::Auth,
+                Class::Ssh,
+                "remote rejected authentication: Failed getting response",
+                ErrorKind::Unavailable,
             ),
             (SSH, ErrorCode::Eof, Class::Ssh, "ERROR: Repository not found.", ErrorKind::NotFound),
             (
