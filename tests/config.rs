@@ -139,8 +139,9 @@ fn builds_are_merged_like_everything_else() {
     assert_eq!((web.platforms.len(), web.args.len()), (2, 0), "{web:?}");
     assert!(builds("piano/staging").is_empty());
     assert_eq!(builds("voice/staging").keys().collect::<Vec<_>>(), ["web", "worker"]);
-    let plain = BuildConfig::default();
-    assert_eq!(BuildConfig { platforms: Vec::new(), ..builds("voice/staging")["worker"].clone() }, plain);
+    let mut worker = builds("voice/staging")["worker"].clone();
+    worker.platforms.clear();
+    assert_eq!(worker, BuildConfig::default());
     assert_eq!(config.find("piano/production").unwrap().migrations.as_deref(), Some("laravel"));
 }
 

@@ -126,22 +126,26 @@ impl Context {
             let shown = entry.path.display();
             let mut header = tar::Header::new_gnu();
             header.set_mtime(seconds);
-            (header.set_uid(0), header.set_gid(0));
+            header.set_uid(0);
+            header.set_gid(0);
             let written = match &entry.kind {
                 Kind::Folder => {
                     header.set_entry_type(tar::EntryType::Directory);
-                    (header.set_mode(0o755), header.set_size(0));
+                    header.set_mode(0o755);
+                    header.set_size(0);
                     tar.append_data(&mut header, &entry.path, io::empty())
                 }
                 Kind::Link(to) => {
                     header.set_entry_type(tar::EntryType::Symlink);
-                    (header.set_mode(0o777), header.set_size(0));
+                    header.set_mode(0o777);
+                    header.set_size(0);
                     tar.append_link(&mut header, &entry.path, to)
                 }
                 Kind::File { bytes, executable, same } => {
                     let file = self.open(&entry.path, *bytes, *same)?;
                     header.set_entry_type(tar::EntryType::Regular);
-                    (header.set_mode(if *executable { 0o755 } else { 0o644 }), header.set_size(*bytes));
+                    header.set_mode(if *executable { 0o755 } else { 0o644 });
+                    header.set_size(*bytes);
                     let mut file = Exactly { file, left: *bytes };
                     tar.append_data(&mut header, &entry.path, &mut file)
                 }

@@ -72,10 +72,10 @@ impl RegistryLogins for DockerConfig {
     async fn login(&self, registry: &str) -> Result<Option<Login>> {
         let file = self.read()?;
         let server = server_of(registry);
-        if let Some(program) = file.helper(registry) {
-            if let Some(login) = helper::ask(program, server, &*self.clock).await? {
-                return Ok(Some(login));
-            }
+        if let Some(program) = file.helper(registry)
+            && let Some(login) = helper::ask(program, server, &*self.clock).await?
+        {
+            return Ok(Some(login));
         }
         match file.entry(registry) {
             Some(entry) => entry.login().map_err(|why| {

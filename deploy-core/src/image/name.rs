@@ -176,10 +176,8 @@ impl ImagePlatform {
         };
         let parts: Vec<&str> = text.split('/').collect();
         match *parts.as_slice() {
-            [os, architecture] if parts.iter().all(|part| word(&part)) => {
-                Ok(Self::new(os, architecture, None))
-            }
-            [os, architecture, variant] if parts.iter().all(|part| word(&part)) => {
+            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] if parts.iter().all(word) => {
                 Ok(Self::new(os, architecture, Some(variant)))
             }
             _ => Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a platform", text.escape_debug()))

@@ -118,7 +118,7 @@ impl State {
 
     /// Whether the last effect of a step ended without anybody having seen how.
     pub(crate) fn unseen(&self, step: &StepId) -> bool {
-        let last = self.sent.values().filter(|sent| sent.intent.step == *step).next_back();
+        let last = self.sent.values().rfind(|sent| sent.intent.step == *step);
         let by_time = [None, Some(ClosedBy::LateBound), Some(ClosedBy::Obligation)];
         last.is_some_and(|sent| by_time.contains(&sent.closed))
     }

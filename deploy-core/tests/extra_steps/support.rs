@@ -46,12 +46,15 @@ pub(crate) struct Bench {
     pub(crate) runner: Scripted,
 }
 
+/// The name of what was run, and what the world declared then.
+pub(crate) type Ran = (String, Option<String>);
+
 /// A runner that does what it is told, and remembers what it ran.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scripted {
     script: Arc<Mutex<BTreeMap<String, VecDeque<Does>>>>,
     /// Each run, with what the world declared then.
-    pub(crate) ran: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    pub(crate) ran: Arc<Mutex<Vec<Ran>>>,
     /// What settling says.
     pub(crate) settles: Arc<Mutex<Option<bool>>>,
     world: Arc<Mutex<Option<World>>>,

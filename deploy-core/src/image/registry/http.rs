@@ -149,11 +149,13 @@ pub(super) fn next_page(link: &str) -> Option<&str> {
     relation.contains("next").then_some(address.trim_start().strip_prefix('<')?)
 }
 
+type Secure = Client<HttpsConnector<Dialer>, Full<Bytes>>;
+
 pub(super) struct Http {
     dial: Arc<dyn Dial>,
     plain: Client<Dialer, Full<Bytes>>,
     // Reading the system's certificates takes some milliseconds, and a registry on this machine needs none.
-    secure: OnceLock<Result<Client<HttpsConnector<Dialer>, Full<Bytes>>, io::ErrorKind>>,
+    secure: OnceLock<Result<Secure, io::ErrorKind>>,
 }
 
 impl Http {

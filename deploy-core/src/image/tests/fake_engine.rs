@@ -24,7 +24,11 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use super::{Body, PASSWORD, answer, body, fake_registry::FakeRegistry};
-use crate::image::wire::{Dial, Wire};
+use crate::{
+    clock::{Clock, TokioClock},
+    image::wire::{Dial, Wire},
+    model::Timestamp,
+};
 
 /// What a build or a push does in place of succeeding.
 #[derive(Debug, Clone)]
@@ -157,7 +161,8 @@ impl FakeEngine {
             Turn::Drop(lines) => {
                 // What was said is on its way by then.
                 let gone = stream::once(async {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    let clock = TokioClock::starting_at(Timestamp::default());
+                    clock.sleep(std::time::Duration::from_secs(1)).await;
                     Err(io::Error::other("gone"))
                 });
                 let frames = said(lines).chain(gone);

@@ -51,7 +51,7 @@ impl<'a> Following<'a> {
     }
 
     /// Looks until the run is completed, or too late, or the step is to end.
-    pub(super) async fn to_the_end(mut self) -> Result<Value> {
+    pub(super) async fn until_it_ends(mut self) -> Result<Value> {
         let data = self.work.data;
         let (appears, runs) = (Duration::from_millis(data.appears_ms), Duration::from_millis(data.runs_ms));
         let (mut there_by, mut until) = (self.work.elapsed() + appears, self.work.elapsed() + runs);

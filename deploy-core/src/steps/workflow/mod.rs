@@ -261,7 +261,7 @@ impl StepRunner for WorkflowRunner {
         let repository = RepositoryName::parse(&data.repository)?;
         let work = Work { github: &self.github, cx, data: &data, repository: &repository };
         let run = Dispatching::new(work, &step.id).run().await?;
-        Following::new(work, run).to_the_end().await
+        Following::new(work, run).until_it_ends().await
     }
 
     async fn settle(&self, intent: &Intent, cx: &StepContext) -> Result<Settled> {

@@ -155,7 +155,7 @@ async fn fetch(who: &Person, clone: &Path, token: Option<&str>) -> Result<Told, 
     Ok(told)
 }
 
-async fn fetched(stage: &Stage, remote: &Remote, clone: &Path, told: &Told) -> Checked {
+fn fetched(stage: &Stage, remote: &Remote, clone: &Path, told: &Told) -> Checked {
     expect(told.tip()? == remote.tip()?, told)?;
     is_whole(stage, clone, told.tip()?)
 }
@@ -165,7 +165,7 @@ async fn token(stage: &Stage, server: &Server) -> Checked {
     let clone = remote.empty_clone(stage, &server.url(&remote.bare))?;
     for text in ["second", "third"] {
         let told = fetch(&stage.operator, &clone, Some(TOKEN)).await?;
-        fetched(stage, &remote, &clone, &told).await?;
+        fetched(stage, &remote, &clone, &told)?;
         remote.commit(text)?;
         remote.push()?;
     }
@@ -179,7 +179,7 @@ async fn helper(stage: &Stage, server: &Server) -> Checked {
     fs::write(&store, format!("http://{USER}:{TOKEN}@127.0.0.1:{}\n", server.port))?;
     stage.git(&clone, &["config", "credential.helper", &format!("store --file {}", store.display())])?;
     let told = fetch(&stage.operator, &clone, None).await?;
-    fetched(stage, &remote, &clone, &told).await
+    fetched(stage, &remote, &clone, &told)
 }
 
 async fn wrong(stage: &Stage, server: &Server) -> Checked {
