@@ -104,7 +104,7 @@ version = 1
 [defaults]
 platform = "ecs"
 ecs.cluster = "c"
-ecs.service = "{app}"
+ecs.service = "{app}-{env}"
 repo = "../{app}"
 images.web = "registry.example.com/{app}"
 migrations = "laravel"

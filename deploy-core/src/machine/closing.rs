@@ -138,7 +138,9 @@ impl Machine {
             at = at.max(intent.signed_at.plus_ms(UNTOLD_MS));
         }
         // Nothing of it is left, so that it cannot be late: but it may be seen to have worked.
-        Some(self.live.cut_off.get(&intent.id).map_or(at, |until| at.max(*until)))
+        // Going back does not ask, and does not wait.
+        let asks = self.state.phase == Phase::Forward;
+        Some(self.live.cut_off.get(&intent.id).filter(|_| asks).map_or(at, |until| at.max(*until)))
     }
 
     /// When time next closes something.

@@ -231,8 +231,7 @@ impl FakeRegistry {
     ) -> Response<Body> {
         let unknown =
             || answer(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#);
-        let ours = ["/v2/shop/api/", "/v2/repo/app/"];
-        let Some(rest) = ours.iter().find_map(|ours| path.strip_prefix(ours)) else { return unknown() };
+        let Some(rest) = path.strip_prefix("/v2/shop/api/") else { return unknown() };
         let mut state = self.state();
         let (kind, which) = rest.split_once('/').unwrap();
         match (method, kind) {

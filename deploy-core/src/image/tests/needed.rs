@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use super::{
-    fake_registry::{Auth, MANIFEST},
-    *,
-};
+use super::{fake_registry::MANIFEST, *};
 use crate::{
     Deployer,
     clock::SeededRandom,
     image::{KeepReason, Retention},
-    memory::{MemoryPlace, Shape, World},
+    memory::{MemoryPlace, Shape, World, WorldOptions},
     model::{Ended, Release},
     state::stores::memory::MemoryStore,
 };
@@ -18,10 +15,7 @@ use crate::{
 #[tokio::test(start_paused = true)]
 async fn what_a_target_may_go_back_to_stays() {
     let bench = Bench::new();
-    bench.fake_registry.state().auth = Auth::None;
-    // What the memory platform runs.
-    let repository = Repository::parse("repo/app").unwrap();
-    let commits: Vec<String> = (0..4).map(|n| format!("{n}f2c1ab0").repeat(5)).collect();
+    let commits: Vec<String> = (0..5).map(|n| format!("{n}f2c1ab0").repeat(5)).collect();
     let digests: Vec<String> = (0..)
         .zip(&commits)
         .map(|(day, commit)| {
@@ -34,25 +28,27 @@ async fn what_a_target_may_go_back_to_stays() {
         })
         .collect();
     let clock = bench.clock.clone();
-    let world = World::new(Shape::Ecs, Arc::new(clock.clone()));
+    let mut options = WorldOptions::new(Shape::Ecs);
+    options.initial.images = [("app".to_owned(), format!("{}:ok-0", repository()))].into();
+    let world = World::with(Shape::Ecs, options, Arc::new(clock.clone()));
     let deployer = Deployer::new(MemoryStore::new()).clock(clock).random(SeededRandom::new(1));
     let target = deployer.target("shop", "production", MemoryPlace::new(world)).bake(Duration::from_secs(30));
-    // One by its tag, one by its digest, one that went wrong; and one that was never deployed.
-    for image in ["repo/app:ok-1".to_owned(), format!("repo/app:crash@{}", digests[2])] {
+    // What ran first, one by its tag, one by its digest that went wrong; one that was never deployed, and the newest.
+    for image in [format!("{}:ok-1", repository()), format!("{}:crash@{}", repository(), digests[2])] {
         let release = Release::of_what_runs().image("app", image);
         let outcome = target.deploy(release).start().await.unwrap().outcome().await.unwrap();
         assert_ne!(outcome.ended, Ended::Refused, "{outcome:?}");
     }
-    let needed = bench.registry.needed_by(&repository, &target).await.unwrap();
+    let needed = bench.registry.needed_by(&repository(), &target).await.unwrap();
     assert_eq!(needed.iter().collect::<Vec<_>>(), {
-        let mut wanted = vec![&digests[1], &digests[2]];
+        let mut wanted = vec![&digests[0], &digests[1], &digests[2]];
         wanted.sort();
         wanted
     });
     let retention = Retention { newest: 1, younger_than: Duration::ZERO };
-    let plan = bench.registry.plan_cleanup(&repository, retention, &needed).await.unwrap();
+    let plan = bench.registry.plan_cleanup(&repository(), retention, &needed).await.unwrap();
     let gone: Vec<&String> = plan.delete.iter().map(|old| &old.digest).collect();
-    assert_eq!(gone, [&digests[0]]);
+    assert_eq!(gone, [&digests[3]]);
     let kept = plan.keep.iter().filter(|kept| kept.reason == KeepReason::Needed).count();
-    assert_eq!(kept, 2, "{plan:?}");
+    assert_eq!(kept, 3, "{plan:?}");
 }
