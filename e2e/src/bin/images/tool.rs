@@ -190,7 +190,8 @@ impl<'s> Scene<'s> {
     }
 }
 
-const GOOD: &str = "FROM scratch\nCOPY tool /tool\nRUN --mount=type=secret,id=npm [\"/tool\", \"secret\", \"/run/secrets/npm\", \"19\"]\n";
+/// With a word that no other part's step has: what is in the Engine's cache is not run again.
+const GOOD: &str = "FROM scratch\nCOPY tool /tool\nRUN --mount=type=secret,id=npm [\"/tool\", \"secret\", \"/run/secrets/npm\", \"19\", \"in-the-tool\"]\n";
 const FAILING: &str = "FROM scratch\nCOPY tool /tool\nRUN [\"/tool\", \"fail\"]\n";
 const SLOW: &str = "FROM scratch\nCOPY tool /tool\nRUN [\"/tool\", \"sleep\", \"120\"]\n";
 
