@@ -272,7 +272,8 @@ impl Machine {
                 self.answer(&intent, StepState::NotApplied, Some(ClosedBy::Answer), None, Some(error));
             }
             EffectEnd::Failed(error) => {
-                if intent.attempt_ms.is_some() {
+                // What was asked to end is not asked about: the deploy goes back, whether it worked or not.
+                if intent.attempt_ms.is_some() && !error.is_kind(ErrorKind::Interrupted) {
                     self.live.cut_off.insert(id, self.live.now.plus_ms(SETTLED_MS));
                 }
                 self.answer(&intent, StepState::Unknown, None, None, Some(error));

@@ -1,7 +1,7 @@
 //! The shell script that a command is run by: its supervisor, here and on other machines.
 //!
 //! A POSIX `sh` reads it from its standard input, which is a pipe from the deployer and nothing else. It starts the command
-//! in its own process group, and beside it a watcher that reads on: in a session apart (where there is `setsid`), so that a
+//! in its own process group, and before it a watcher that reads on: in a session apart (where there is `setsid`), so that a
 //! command which stops its whole group stops everything but the reading. When the watcher reads `done`, it leaves; when the pipe
 //! ends, because the deployer let go of it, was killed or lost the connection, or when it falls silent, because the
 //! deployer was stopped, the watcher ends everything of the run: its process group, and (on Linux) whatever carries the
@@ -87,6 +87,7 @@ dk_watch() {{
   dk_apart=
   command -v setsid >/dev/null && dk_apart=setsid
   $dk_apart sh -c '
+    kill -s USR1 "$1"
     while word=$($2 sh -c "IFS= read -r w && printf %s \"\$w\""); do
       case $word in done) exit 0;; esac
     done
@@ -120,8 +121,15 @@ exec 3<&- 4>&-
 export {MARK}={mark}
 {run}
 }}
+dk_up=
+trap dk_up=1 USR1
 dk_watch >/dev/null 2>&1 &
 dk_watcher=$!
+dk_tries=0
+while [ -z "$dk_up" ] && [ $dk_tries -lt 200 ]; do
+  sleep 0.01 || sleep 1
+  dk_tries=$((dk_tries + 1))
+done 2>/dev/null
 printf '%s started\n' {token} >&2
 ( dk_run )
 printf '\n%s ended %s\n' {token} $? >&2
