@@ -22,8 +22,9 @@ use crate::{
 
 /// Every so many pushes history is written anew.
 const ANEW_EVERY: u32 = 7;
-/// The pause between two pushes.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two pushes: shorter than a fetch, and two cores are for fetching, too.
+const PAUSE_SSH: Duration = Duration::from_millis(100);
+const PAUSE_PATH: Duration = Duration::from_millis(20);
 /// Every so many rounds begin with an empty clone, and all that is there is looked at.
 const EMPTY_EVERY: u32 = 10;
 
@@ -33,13 +34,13 @@ pub(crate) async fn all(stage: &Stage, tally: &Tally, full: bool) {
     let by_path = |remote: &Remote| remote.bare.display().to_string();
     tally.count(
         &format!("{rounds} fetches over ssh while somebody pushes"),
-        race(stage, by_ssh, rounds).await,
+        race(stage, by_ssh, rounds, PAUSE_SSH).await,
     );
     tally.count(
         &format!("{rounds} fetches from a path while somebody pushes"),
-        race(stage, by_path, rounds).await,
+        race(stage, by_path, rounds, PAUSE_PATH).await,
     );
-    let kills = if full { 100 } else { 10 };
+    let kills = if full { 100 } else { 6 };
     let result = broken_anywhere(stage, kills).await;
     tally.count(&format!("{kills} fetches whose server is killed at any moment"), result);
 }
@@ -51,7 +52,7 @@ struct Pusher {
 }
 
 impl Pusher {
-    fn start(remote: &Remote) -> Self {
+    fn start(remote: &Remote, pause: Duration) -> Self {
         let (remote, stop) = (remote.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -63,8 +64,7 @@ impl Pusher {
                     _ => remote.commit(&format!("push {pushes}")).map(drop),
                 };
                 done.and_then(|()| remote.push()).map_err(|error| error.to_string())?;
-                // Two cores are for fetching, too.
-                std::thread::park_timeout(PAUSE);
+                std::thread::park_timeout(pause);
             }
             Ok(pushes)
         });
@@ -84,10 +84,10 @@ impl Drop for Pusher {
     }
 }
 
-async fn race(stage: &Stage, url: impl Fn(&Remote) -> String, rounds: u32) -> Checked {
+async fn race(stage: &Stage, url: impl Fn(&Remote) -> String, rounds: u32, pause: Duration) -> Checked {
     let remote = Remote::make(stage, "raced")?;
     let mut clone = remote.empty_clone(stage, &url(&remote))?;
-    let pusher = Pusher::start(&remote);
+    let pusher = Pusher::start(&remote, pause);
     let (mut different, mut last) = (0, String::new());
     for round in 0..rounds {
         if round % EMPTY_EVERY == 0 {
