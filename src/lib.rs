@@ -7,6 +7,10 @@
 
 pub use deploy_core::*;
 
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
+
 /// Amazon ECS.
 #[cfg(feature = "ecs")]
 pub use deploy_ecs as ecs;

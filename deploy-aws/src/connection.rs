@@ -14,7 +14,11 @@ use deploy_core::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::{sdk, time::SdkClock};
+use crate::{
+    sdk,
+    shared::{Limit, Shared},
+    time::SdkClock,
+};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -54,6 +58,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     loopback: bool,
     caller: OnceCell<Caller>,
+    shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Aws {
@@ -69,10 +74,11 @@ impl Aws {
     /// # Errors
     /// [`ErrorKind::Invalid`] if no region is configured.
     pub async fn from_env() -> Result<Self> {
-        Self::load(&AwsConfig::default(), Arc::new(SystemClock)).await
+        Self::load(&AwsConfig::default(), SystemClock::shared()).await
     }
 
-    /// As [`from_env`](Self::from_env), with what the configuration says, on this clock.
+    /// As [`from_env`](Self::from_env), with what the configuration says, on this clock. Connections with the same
+    /// profile, region and endpoint on the same clock ([`SystemClock::shared`]) share one rate budget.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if no region is configured.
@@ -94,7 +100,10 @@ impl Aws {
         }
         let sdk = Box::pin(loader.load()).await;
         let loopback = sdk.endpoint_url().is_some_and(is_loopback);
-        Self::of(sdk, config.account.clone(), clock, loopback)
+        let owner = config.profile.as_deref().or(config.account.as_deref()).unwrap_or_default();
+        let region = sdk.region().map(ToString::to_string).unwrap_or_default();
+        let shared = Shared::of(owner, &region, sdk.endpoint_url().unwrap_or_default(), &clock);
+        Self::of(sdk, config.account.clone(), clock, loopback, shared)
     }
 
     /// A connection through this HTTP client, with fixed test credentials: for emulators in process.
@@ -124,16 +133,23 @@ impl Aws {
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(time))
             .build();
         // Such an emulator plays AWS itself, in virtual time: with AWS's bounds for what arrives late.
-        Self::of(sdk, None, clock, false)
+        let shared = Shared::alone(Arc::clone(&clock));
+        Self::of(sdk, None, clock, false, shared)
     }
 
-    fn of(sdk: SdkConfig, account: Option<String>, clock: Arc<dyn Clock>, loopback: bool) -> Result<Self> {
+    fn of(
+        sdk: SdkConfig,
+        account: Option<String>,
+        clock: Arc<dyn Clock>,
+        loopback: bool,
+        shared: Arc<Shared>,
+    ) -> Result<Self> {
         let Some(region) = sdk.region().map(ToString::to_string) else {
             return Err(Error::new(ErrorKind::Invalid, "no AWS region is configured")
                 .next("set `region` in deploy.toml, AWS_REGION, or the profile's region"));
         };
         let caller = OnceCell::new();
-        Ok(Self(Arc::new(Inner { sdk, region, expected_account: account, clock, loopback, caller })))
+        Ok(Self(Arc::new(Inner { sdk, region, expected_account: account, clock, loopback, caller, shared })))
     }
 
     /// The region.
@@ -152,6 +168,13 @@ impl Aws {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.0.loopback
+    }
+
+    /// The endpoint, where it is not AWS's own: variables or the profile name it. What is reached there is another
+    /// thing, even if it has the same name.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.sdk.endpoint_url()
     }
 
     /// Who the credentials belong to. One STS call, the first time; cached for the life of the connection.
@@ -182,6 +205,24 @@ impl Aws {
         }
     }
 
+    /// Takes a token of a published limit, and waits until there is one. To be called before each call that the limit
+    /// is for; before a mutation's permit is asked for, because a permit does not wait.
+    pub async fn pace(&self, limit: &Limit) {
+        self.0.shared.pace(limit).await;
+    }
+
+    /// Tells the budget what a call ended with.
+    #[must_use]
+    pub fn noted(&self, limit: &Limit, error: Error) -> Error {
+        self.0.shared.noted(limit, error)
+    }
+
+    /// The one value of this type that all connections which share a rate budget have.
+    #[must_use]
+    pub fn shared<T: std::any::Any + Send + Sync + Default>(&self) -> Arc<T> {
+        self.0.shared.part()
+    }
+
     /// What SDK clients are made from.
     #[doc(hidden)]
     #[must_use]
@@ -190,7 +231,7 @@ impl Aws {
     }
 }
 
-fn timeouts() -> TimeoutConfig {
+pub(crate) fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build()
 }
 

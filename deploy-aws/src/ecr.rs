@@ -1,179 +1,155 @@
-//! Image references, and the digests behind tags in ECR.
+//! What ECR knows of an image: whether it exists, its digest, and the platforms that it is for.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use aws_sdk_ecr::types::ImageIdentifier;
-use deploy_core::{Error, ErrorKind, Result};
+use deploy_core::{Error, ErrorKind, Result, hash};
+use serde::Deserialize;
 
-use crate::{Aws, sdk};
+use crate::{Aws, ImageName, sdk};
 
-/// An image reference in its parts: `repository[:tag][@digest]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What ECR is asked for: an image may be stored as any of these.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+/// The largest configuration that is fetched: it is JSON of some kilobytes.
+const LONGEST_CONFIG: u64 = 4 * 1024 * 1024;
+
+/// An operating system and an architecture, as images name them: `linux/arm64`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[non_exhaustive]
-pub struct ImageName {
-    /// The repository, registry included.
-    pub repository: String,
-    /// The tag, if it has one.
-    pub tag: Option<String>,
-    /// The digest (`sha256:...`), if it has one.
-    pub digest: Option<String>,
+pub struct ImagePlatform {
+    /// `linux`, `windows`.
+    pub os: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
 }
 
-impl ImageName {
-    /// Takes a reference apart. Every text is one: what cannot be taken apart is all repository.
+impl ImagePlatform {
+    /// The platform of this operating system and architecture.
     #[must_use]
-    pub fn parse(reference: &str) -> Self {
-        let (name, digest) = match reference.split_once('@') {
-            Some((name, digest)) => (name, Some(digest.to_owned())),
-            None => (reference, None),
-        };
-        // A colon before the last slash is a port.
-        let (repository, tag) = match name.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), Some(tag.to_owned())),
-            _ => (name.to_owned(), None),
-        };
-        Self { repository, tag, digest }
-    }
-
-    /// The tag, if it is a full commit hash.
-    #[must_use]
-    pub fn commit(&self) -> Option<&str> {
-        self.tag.as_deref().filter(|tag| tag.len() == 40 && tag.bytes().all(|b| b.is_ascii_hexdigit()))
-    }
-
-    /// The reference by digest, without tag.
-    #[must_use]
-    pub fn at(&self, digest: &str) -> Self {
-        Self { repository: self.repository.clone(), tag: None, digest: Some(digest.to_owned()) }
-    }
-
-    /// Account, region and repository name, if it is in a private registry of ECR.
-    #[must_use]
-    pub fn in_ecr(&self) -> Option<(&str, &str, &str)> {
-        let (host, name) = self.repository.split_once('/')?;
-        let mut parts = host.split('.');
-        let (account, dkr, ecr, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_ecr = dkr == "dkr" && ecr.starts_with("ecr") && host.contains(".amazonaws.");
-        (is_ecr && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
-            .then_some((account, region, name))
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Self { os: os.into(), architecture: architecture.into() }
     }
 }
 
-impl fmt::Display for ImageName {
+impl fmt::Display for ImagePlatform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        match &self.digest {
-            Some(digest) => write!(f, "@{digest}"),
-            None => Ok(()),
-        }
+        write!(f, "{}/{}", self.os, self.architecture)
     }
+}
+
+/// An image of a private ECR registry.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EcrImage {
+    /// What its name means now.
+    pub digest: String,
+    manifest: Option<Manifest>,
+}
+
+/// An index or the manifest of one image, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    manifests: Vec<Entry>,
+    config: Option<Blob>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    platform: Option<ImagePlatform>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Blob {
+    digest: String,
+    #[serde(default)]
+    size: u64,
 }
 
 impl Aws {
-    /// The digest that a tag means now. One ECR call; none if the reference has a digest. `None` if the image is not in
-    /// a private ECR registry, so that ECR cannot tell.
+    /// Looks an image up. One ECR call. `None` if it is not in a private registry of ECR, so that ECR cannot tell.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if repository or tag does not exist, else what ECR says.
-    pub async fn digest(&self, image: &ImageName) -> Result<Option<String>> {
-        if let Some(digest) = &image.digest {
-            return Ok(Some(digest.clone()));
-        }
+    /// [`ErrorKind::NotFound`] if repository or image does not exist, else what ECR says.
+    pub async fn image(&self, image: &ImageName) -> Result<Option<EcrImage>> {
         let Some((account, region, repository)) = image.in_ecr() else { return Ok(None) };
-        let tag = image.tag.as_deref().unwrap_or("latest");
-        let config = aws_sdk_ecr::config::Builder::from(self.sdk_config())
-            .region(aws_sdk_ecr::config::Region::new(region.to_owned()))
-            .build();
-        let client = aws_sdk_ecr::Client::from_conf(config);
-        let id = ImageIdentifier::builder().image_tag(tag).build();
-        let clock = self.clock();
+        let client = self.ecr(region);
+        let id = match (&image.digest, &image.tag) {
+            (Some(digest), _) => ImageIdentifier::builder().image_digest(digest),
+            (None, tag) => ImageIdentifier::builder().image_tag(tag.as_deref().unwrap_or("latest")),
+        };
+        let (clock, id) = (self.clock(), id.build());
         let answer = sdk::read(&*clock, || async {
             let call = client.batch_get_image().registry_id(account).repository_name(repository);
-            let answer = Box::pin(call.image_ids(id.clone()).send()).await;
+            let call = call.image_ids(id.clone());
+            let call =
+                MEDIA_TYPES.iter().fold(call, |call, media_type| call.accepted_media_types(*media_type));
+            let answer = Box::pin(call.send()).await;
             answer.map_err(|error| sdk::map(&format!("BatchGetImage {image}"), sdk::Sent::Read, error))
         })
         .await?;
-        let found = answer.images().iter().find_map(|found| found.image_id()?.image_digest());
-        match found {
-            Some(digest) => Ok(Some(digest.to_owned())),
-            None => {
-                Err(Error::new(ErrorKind::NotFound, format!("there is no image {}:{tag}", image.repository))
-                    .next("build and push it first, or name an existing one"))
-            }
-        }
+        let found = answer
+            .images()
+            .iter()
+            .find_map(|found| Some((found.image_id()?.image_digest()?, found.image_manifest())));
+        let Some((digest, manifest)) = found else {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no image {image}"))
+                .next("build and push it first, or name an existing one"));
+        };
+        let manifest = manifest.and_then(|text| serde_json::from_str(text).ok());
+        Ok(Some(EcrImage { digest: digest.to_owned(), manifest }))
     }
 
-    /// Whether the image exists, as far as ECR can tell: `true` if it is in another registry. One ECR call at most.
+    /// The platforms that an image is for; none if its manifest does not tell. No call for an index of images, else one
+    /// ECR call and one GET of the image's configuration.
     ///
     /// # Errors
-    /// What ECR says, but not that it does not exist.
-    pub async fn image_exists(&self, image: &ImageName) -> Result<bool> {
-        let (Some((account, region, repository)), Some(digest)) = (image.in_ecr(), &image.digest) else {
-            return match self.digest(image).await {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-                Err(error) => Err(error),
-            };
+    /// What ECR says; [`ErrorKind::Malformed`] if the configuration is not what its digest promises.
+    pub async fn image_platforms(
+        &self,
+        image: &ImageName,
+        found: &EcrImage,
+    ) -> Result<BTreeSet<ImagePlatform>> {
+        let Some(manifest) = &found.manifest else { return Ok(BTreeSet::new()) };
+        if !manifest.manifests.is_empty() {
+            // Attestations are listed too, as for an unknown platform.
+            let platforms = manifest.manifests.iter().filter_map(|entry| entry.platform.clone());
+            return Ok(platforms.filter(|platform| platform.os != "unknown").collect());
+        }
+        let (Some(config), Some((account, region, repository))) = (&manifest.config, image.in_ecr()) else {
+            return Ok(BTreeSet::new());
         };
+        let doing = format!("the configuration of {image}");
+        if config.size > LONGEST_CONFIG {
+            let text = format!("{doing} has {} bytes: it is no configuration", config.size);
+            return Err(Error::new(ErrorKind::Malformed, text));
+        }
+        let (client, clock) = (self.ecr(region), self.clock());
+        let url = sdk::read(&*clock, || async {
+            let call = client.get_download_url_for_layer().registry_id(account).repository_name(repository);
+            let answer = Box::pin(call.layer_digest(&config.digest).send()).await;
+            answer
+                .map_err(|error| sdk::map(&format!("GetDownloadUrlForLayer {image}"), sdk::Sent::Read, error))
+        })
+        .await?;
+        let url = url.download_url().unwrap_or_default();
+        let bytes = sdk::read(&*clock, || self.get(&doing, url)).await?;
+        if config.digest != format!("sha256:{}", hash::bytes(&bytes)) {
+            return Err(Error::new(ErrorKind::Malformed, format!("{doing} is not what its digest promises")));
+        }
+        let platform: Option<ImagePlatform> = serde_json::from_slice(&bytes).ok();
+        Ok(platform.into_iter().filter(|platform| !platform.architecture.is_empty()).collect())
+    }
+
+    fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
         let config = aws_sdk_ecr::config::Builder::from(self.sdk_config())
             .region(aws_sdk_ecr::config::Region::new(region.to_owned()))
             .build();
-        let client = aws_sdk_ecr::Client::from_conf(config);
-        let id = ImageIdentifier::builder().image_digest(digest).build();
-        let clock = self.clock();
-        let answer = sdk::read(&*clock, || async {
-            let call = client.batch_get_image().registry_id(account).repository_name(repository);
-            let answer = Box::pin(call.image_ids(id.clone()).send()).await;
-            answer.map_err(|error| sdk::map(&format!("BatchGetImage {image}"), sdk::Sent::Read, error))
-        })
-        .await;
-        match answer {
-            Ok(answer) => Ok(!answer.images().is_empty()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_taken_apart() {
-        for (text, repository, tag, digest) in [
-            ("nginx", "nginx", None, None),
-            ("localhost:5000/api", "localhost:5000/api", None, None),
-            ("localhost:5000/api:v1", "localhost:5000/api", Some("v1"), None),
-            ("a/b@sha256:ff", "a/b", None, Some("sha256:ff")),
-            ("a/b:v1@sha256:ff", "a/b", Some("v1"), Some("sha256:ff")),
-        ] {
-            let name = ImageName::parse(text);
-            assert_eq!(
-                (name.repository.as_str(), name.tag.as_deref(), name.digest.as_deref()),
-                (repository, tag, digest)
-            );
-            assert_eq!(name.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn ecr_is_recognised() {
-        let name = ImageName::parse("123456789012.dkr.ecr.us-east-1.amazonaws.com/shop/api:v1");
-        assert_eq!(name.in_ecr(), Some(("123456789012", "us-east-1", "shop/api")));
-        let fips = ImageName::parse("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com/api");
-        assert!(fips.in_ecr().is_some());
-        assert!(ImageName::parse("public.ecr.aws/nginx/nginx").in_ecr().is_none());
-        assert!(ImageName::parse("api").in_ecr().is_none());
-    }
-
-    #[test]
-    fn a_commit_is_forty_hex_digits() {
-        let commit = "9f2c1ab0".repeat(5);
-        assert_eq!(ImageName::parse(&format!("api:{commit}")).commit(), Some(commit.as_str()));
-        assert_eq!(ImageName::parse("api:9f2c1ab").commit(), None);
+        aws_sdk_ecr::Client::from_conf(config)
     }
 }

@@ -1,5 +1,5 @@
 //! What deploy-kit's AWS platforms share: a connection made from the standard chain, the caller's identity, one
-//! attempt per permit, one place that maps errors, image digests from ECR, and log tails from CloudWatch.
+//! attempt per permit, one place that maps errors, what ECR knows of images, and log tails from CloudWatch.
 //!
 //! # One attempt per permit
 //! The SDK's own retries and its clock-skew correction are off: with them on it signs a request anew after minutes and
@@ -7,18 +7,27 @@
 //! the clock in the last hook before the bytes leave, and what is known of the effect afterwards is told by whether that
 //! hook let it out. Reads may be repeated a few times, with pauses of the injected clock; mutations never.
 //!
+//! # One rate budget
+//! Connections with the same credentials, region and endpoint share one budget in a process: of each bucket of calls that
+//! AWS publishes they take half, because the account has other users. After "too many" they send nothing for a second.
+//!
 //! # No SDK type in public
 //! The modules [`sdk`] and the methods that name SDK types are hidden: they are the plumbing between our own crates.
 
 mod connection;
 mod ecr;
 mod error;
+mod fetch;
+mod image_name;
 mod logs;
+mod shared;
 mod time;
 
 #[doc(hidden)]
 pub mod sdk;
 
 pub use connection::{Aws, AwsConfig, Caller};
-pub use ecr::ImageName;
-pub use logs::{LogPlace, tail};
+pub use ecr::{EcrImage, ImagePlatform};
+pub use image_name::ImageName;
+pub use logs::{LogLines, LogPlace, search, tail};
+pub use shared::Limit;

@@ -30,7 +30,12 @@ use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::metadata::Pr
 use deploy_core::{Error, ErrorKind, Result, Retry, clock::Clock, context::Permit};
 use serde_json::Value;
 
+pub use aws_smithy_types::error::metadata::ProvideErrorMetadata as Metadata;
+
 pub use crate::error::{Sent, map};
+
+/// How a call of the SDK fails.
+pub type Failed<E> = SdkError<E, HttpResponse>;
 
 /// How often a read is made before its error is passed on.
 const READ_TRIES: u32 = 3;

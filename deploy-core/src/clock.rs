@@ -1,6 +1,10 @@
 //! Time and randomness: injected everywhere, read only here.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -22,6 +26,15 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The machine's own clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
+
+impl SystemClock {
+    /// The one that a process shares: what is kept for a clock (a rate budget) is then kept once.
+    #[must_use]
+    pub fn shared() -> Arc<dyn Clock> {
+        static SHARED: OnceLock<Arc<dyn Clock>> = OnceLock::new();
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self)))
+    }
+}
 
 #[async_trait]
 impl Clock for SystemClock {

@@ -9,9 +9,8 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     driver::{Driver, DriverSetting, ToDriver},
     error::{Error, ErrorKind, Result},
-    event::Event,
     machine::{Input, Machine},
-    model::{Cause, Claim, Ended, Fence, Outcome, Plan, RolloutId, Serving, Side, Snapshot},
+    model::{Claim, Fence, Plan, RolloutId, Snapshot},
     rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{
         Expect, Wrote,
@@ -132,7 +131,7 @@ impl Target {
         let rollout = RolloutId::make(shared.clock.now(), shared.random.next());
         let pin = match self.pin_or_stop(&home, now).await? {
             Ok(pin) => pin,
-            Err(text) => return Ok(self.refused(&plan, rollout, "identity", text, now, &[])),
+            Err(text) => return Ok(self.refused(&name, rollout, "identity", text, now, &[])),
         };
         let plan_object = records.put_object(&plan).await?;
         let started = Fact::Started {
@@ -167,12 +166,12 @@ impl Target {
                 let who = head.holder.as_ref().map_or_else(|| "somebody".into(), owner_words);
                 let text = format!("deploy {} of {name} is running ({who})", short(&head));
                 let next = [format!("status {name}"), format!("abort {name}")];
-                return Ok(self.refused(&plan, rollout, "unfinished", text, now, &next));
+                return Ok(self.refused(&name, rollout, "unfinished", text, now, &next));
             }
             Lease::Unfinished(head) => {
                 let text = format!("deploy {} of {name} is unfinished, and nobody runs it", short(&head));
                 let next = [format!("resume {name}"), format!("abort {name}")];
-                return Ok(self.refused(&plan, rollout, "unfinished", text, now, &next));
+                return Ok(self.refused(&name, rollout, "unfinished", text, now, &next));
             }
             Lease::Overtaken(_) | Lease::Nothing => {
                 return Err(Error::new(ErrorKind::Unexpected, "the keeper gave no answer"));
@@ -180,7 +179,7 @@ impl Target {
         };
         if let Some(text) = self.take_other_claims(&plan, &rollout, held.fence).await? {
             // Nothing was changed: the journal says so, and the home claim is given back.
-            let refused = self.refused(&plan, rollout, "unfinished", text, now, &[]);
+            let refused = self.refused(&name, rollout, "unfinished", text, now, &[]);
             let entries = refused.log.entries_from(2);
             let _ = held.keeper.send(ToKeeper::Append { entries, token: None });
             let _ = held.keeper.send(ToKeeper::Release { keep_claim: false });
@@ -302,52 +301,6 @@ impl Target {
             }
         }
         Err(Error::new(ErrorKind::Store, format!("the record of {name} can be neither read nor written")))
-    }
-
-    /// A rollout that was refused before it had a journal: an outcome all the same.
-    pub(crate) fn refused(
-        &self,
-        plan: &Plan,
-        rollout: RolloutId,
-        guard: &str,
-        text: String,
-        now: &Snapshot,
-        next: &[String],
-    ) -> Rollout {
-        let shared = &self.deployer.0;
-        let at = shared.clock.now();
-        let mut serving = Serving::new(Side::Old, now.at);
-        serving.commit.clone_from(&now.serving.commit);
-        serving.revision = Some(now.serving.name.clone());
-        serving.counts = now.counts;
-        let mut outcome = Outcome::new(plan.target.clone(), rollout.clone(), Ended::Refused, serving, at);
-        outcome.cause = Some(Cause::new("guard", format!("{guard}: {text}")));
-        outcome.next = next.to_vec();
-        outcome.ended_at = at;
-        let log = EventLog::new();
-        let facts = [
-            Fact::Guard({
-                let mut finding = crate::state::journal::GuardFinding::refuse(guard, text);
-                finding.next = next.to_vec();
-                finding
-            }),
-            Fact::Ended { outcome: Box::new(outcome.clone()), known_good: None },
-        ];
-        for (seq, fact) in (1..).zip(facts) {
-            let entry = Entry::new(seq, at, rollout.clone(), fact);
-            log.push(Event::of(&entry, &plan.target, crate::event::PhaseName::Guard));
-        }
-        log.close();
-        drop(Telling::start(&log, &self.observers));
-        let (_tell, ending) = watch::channel(Some(Arc::new(Ending::Ended(Box::new(outcome)))));
-        Rollout {
-            id: rollout,
-            target: plan.target.clone(),
-            log,
-            via: Via::Nothing,
-            ending,
-            actor: shared.actor.clone(),
-        }
     }
 
     /// How long a predecessor's unanswered calls may still arrive, as seen from the taking of the lease.

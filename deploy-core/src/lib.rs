@@ -32,6 +32,6 @@ mod task;
 pub use deployer::Deployer;
 pub use error::{BoxError, EffectState, Error, ErrorKind, Result, Retry};
 pub use platform::Platform;
-pub use request::Request;
+pub use request::{Look, Request};
 pub use rollout::{Events, Rollout};
 pub use target::{Deploy, Status, Target};

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     context::StepContext,
     error::{Error, ErrorKind, Result},
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, TargetName},
+    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, TargetName, Timestamp},
     state::journal::Intent,
 };
 
@@ -36,11 +36,50 @@ pub enum Settled {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Versions(pub Value);
 
+/// A line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Which instance, or which part of it.
+    pub source: String,
+    /// The line, as it was written.
+    pub text: String,
+}
+
+impl LogLine {
+    /// A line.
+    #[must_use]
+    pub fn new(at: Timestamp, source: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { at, source: source.into(), text: text.into() }
+    }
+}
+
 /// Where log lines of instances come from.
 #[async_trait]
 pub trait Logs: fmt::Debug + Send + Sync {
     /// The last `limit` lines of an instance, oldest first, each `time  line`. One or two API calls.
     async fn tail(&self, instance: &str, limit: usize) -> Result<Vec<String>>;
+
+    /// Up to `limit` lines that look like errors, of all instances since then, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where logs cannot be searched.
+    async fn errors(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
+        let _ = (since, limit);
+        Err(Error::new(ErrorKind::Unsupported, "the logs of this platform cannot be searched"))
+    }
+
+    /// Up to `limit` lines of all instances since then, oldest first: to follow them, ask again from the time of the
+    /// last one on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the lines of one instance alone can be read.
+    async fn written(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
+        let _ = (since, limit);
+        Err(Error::new(ErrorKind::Unsupported, "the logs of this platform can be read by instance alone"))
+    }
 }
 
 /// What planning is told besides goal and snapshot.
@@ -81,13 +120,15 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// needs no change gives a plan without effect steps.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] by name for what this backend cannot do, [`ErrorKind::Invalid`] for a goal that
-    /// does not fit the place (an unknown container, another repository's image).
+    /// [`ErrorKind::Unsupported`] by name for what this backend cannot do, [`ErrorKind::Refused`] for a goal that does
+    /// not fit the place (an unknown container, another repository's image, another architecture, an image that does
+    /// not exist): an ending of the deploy, with nothing changed. [`ErrorKind::Invalid`] for one that fits no place.
     async fn plan(&self, goal: &Goal, now: &Snapshot, cx: &PlanContext) -> Result<Plan>;
 
     /// Runs one effect step: one or more effects, in order. Never waits for settling. May be called again after an
     /// error, and by another process after a crash: recorded effects then answer from the journal.
-    /// What it returns is the step's output.
+    /// What it returns is the step's output. If that is an object with a [`Revision`] as `revision`, the step has made
+    /// it: screens and history name it.
     async fn execute(&self, step: &Step, cx: &StepContext) -> Result<Value>;
 
     /// One cheap look at one component. Read-only, one or two API calls. Must see through stale reads: what an

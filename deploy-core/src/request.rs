@@ -1,11 +1,15 @@
 //! A change that was asked for: to be looked at, started, or run to its end.
 
+mod look;
+
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Goal, Outcome, Plan, Release, Revision, RolloutId, Snapshot},
+    model::{Goal, Outcome, Plan, Release, Revision, Snapshot},
     rollout::Rollout,
     target::Target,
 };
+
+pub use look::Look;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Wish {
@@ -57,14 +61,14 @@ impl Request {
     /// # Errors
     /// [`ErrorKind::Invalid`] and [`ErrorKind::Unsupported`] for what cannot be done; as inspecting.
     pub async fn plan(&self) -> Result<Plan> {
-        Ok(self.make().await?.0)
+        let now = self.target.place.inspect().await?;
+        self.make(&now).await
     }
 
-    async fn make(&self) -> Result<(Plan, Snapshot)> {
+    async fn make(&self, now: &Snapshot) -> Result<Plan> {
         let target = &self.target;
-        let now = target.place.inspect().await?;
         if let Wish::Apply(plan) = &self.wish {
-            return Ok(((**plan).clone(), now));
+            return Ok((**plan).clone());
         }
         let home = target.home().await?;
         let known: Vec<Revision> = home.map_or_else(Vec::new, |(_, head)| {
@@ -93,11 +97,11 @@ impl Request {
             .find(|revision| revision.declared == now.serving.declared)
             .or(known.first())
             .cloned();
-        let mut plan = target.plan_for(&goal, &now, back.filter(|_| !goal.is_rollback())).await?;
+        let mut plan = target.plan_for(&goal, now, back.filter(|_| !goal.is_rollback())).await?;
         if goal.is_rollback() && plan.way_back.to.is_none() {
             plan.way_back.words = "what is left by a rollback is not gone back to".into();
         }
-        Ok((plan, now))
+        Ok(plan)
     }
 
     async fn named(&self, to: &str, known: &[Revision]) -> Result<Revision> {
@@ -121,8 +125,16 @@ impl Request {
     /// # Errors
     /// Only for configuration, the store and credentials; nothing was changed then.
     pub async fn start(&self) -> Result<Rollout> {
-        let (plan, now) = self.make().await?;
         let target = &self.target;
+        let now = target.place.inspect().await?;
+        let plan = match self.make(&now).await {
+            // The platform's own no is an ending like a guard's: whoever watches is told.
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                let next: Vec<String> = error.what_next().map(str::to_owned).into_iter().collect();
+                return target.refused_now("plan", error.message().to_owned(), &now, &next);
+            }
+            made => made?,
+        };
         if let Some(wanted) = &self.approved {
             let hash = plan.approval_hash();
             if wanted.is_empty() || !hash.starts_with(wanted.as_str()) {
@@ -131,19 +143,14 @@ impl Request {
                     &hash[..12]
                 );
                 let next = [format!("plan {}", target.name()?)];
-                return Ok(target.refused(&plan, self.new_id(), "plan", text, &now, &next));
+                return target.refused_now("plan", text, &now, &next);
             }
         }
         if plan.base.declared != now.declared {
             let text = "what runs is not what the plan was made for".to_owned();
-            return Ok(target.refused(&plan, self.new_id(), "base", text, &now, &["plan again".into()]));
+            return target.refused_now("base", text, &now, &["plan again".into()]);
         }
         target.launch(plan, &now, self.reason.clone()).await
-    }
-
-    fn new_id(&self) -> RolloutId {
-        let shared = &self.target.deployer.0;
-        RolloutId::make(shared.clock.now(), shared.random.next())
     }
 
     /// Goes and waits: `Ok` for success alone.

@@ -180,6 +180,12 @@ impl Rollout {
         &self.target
     }
 
+    /// Whether this process runs it; otherwise it is followed, and commands travel through the store.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        matches!(self.via, Via::Driver { .. })
+    }
+
     /// Its events from the first one: journaled ones in gapless order, live ones between them.
     #[must_use]
     pub fn events(&self) -> Events {

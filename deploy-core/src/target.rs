@@ -1,6 +1,7 @@
 //! A target: a name with a place, and what can be asked of it.
 
 mod history;
+mod refuse;
 mod resume;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use crate::{
     guards::{Guard, IdentityGuard, OrderGuard, WayBackGuard},
     model::{Claim, Goal, Plan, Release, Revision, Snapshot, TargetName, millis},
     observers::Observer,
-    platform::{PlanContext, Platform},
+    platform::{Logs, PlanContext, Platform},
     request::{Request, Wish},
     source::Source,
     state::{Expect, Wrote, head::TargetRecord, records::Records},
@@ -96,6 +97,12 @@ impl Target {
     pub fn override_guard(mut self, guard: impl Into<String>, reason: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.overrides).insert(guard.into(), reason.into());
         self
+    }
+
+    /// Log lines of instances, if the platform has them.
+    #[must_use]
+    pub fn logs(&self) -> Option<Arc<dyn Logs>> {
+        self.place.logs()
     }
 
     pub(crate) fn records(&self) -> Records {

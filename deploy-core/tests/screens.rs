@@ -67,7 +67,7 @@ fn screen() -> PlanScreen {
     screen.since = Some(at("11-18T00:05:00"));
     screen.standing = Some("last known good".into());
     screen.images.insert("api".into(), "built from 9f2c1ab, linux/amd64".into());
-    screen.unchanged = Some("cpu, memory, roles, secrets (4), grace 300 s, autoscaling 1-2".into());
+    screen.plan.unchanged = Some("cpu, memory, roles, secrets (4), grace 300 s, autoscaling 1-2".into());
     screen.migrations = 1;
     screen.checks = vec!["health".into()];
     let commit = |commit: &str, author: &str, time: &str, subject: &str, note: &str| CommitRow {

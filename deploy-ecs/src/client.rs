@@ -1,14 +1,23 @@
 //! The few API calls that are used. Permits, repeated reads and error mapping live here only.
 
+use std::sync::Arc;
+
 use aws_sdk_ecs::{
     config::Builder,
-    types::{DesiredStatus, Service, SortOrder, Task, TaskDefinitionField, TaskDefinitionStatus},
+    types::{
+        DesiredStatus, Service, ServiceDeployment, ServiceDeploymentRollbackMonitorsStatus, SortOrder,
+        StopServiceDeploymentStopType, Task, TaskDefinitionField, TaskDefinitionStatus,
+    },
 };
-use deploy_aws::{Aws, sdk};
+use deploy_aws::{Aws, Limit, sdk};
 use deploy_core::{EffectState, Error, ErrorKind, Result, Retry, context::Permit};
 use serde_json::Value;
 
-use crate::definition::Definition;
+use crate::{
+    definition::Definition,
+    limits,
+    looks::{Described, Looks},
+};
 
 /// How many stopped tasks are looked at: one page of `ListTasks`, one `DescribeTasks`.
 const STOPPED_TASKS: i32 = 100;
@@ -18,6 +27,7 @@ const STOPPED_TASKS: i32 = 100;
 pub(crate) struct Client {
     pub(crate) aws: Aws,
     ecs: aws_sdk_ecs::Client,
+    pub(crate) looks: Arc<Looks>,
     pub(crate) cluster: String,
     pub(crate) service: String,
 }
@@ -28,38 +38,59 @@ pub(crate) struct Updated {
     /// The deployment that carries the change.
     pub(crate) deployment: String,
     pub(crate) task_definition: String,
+    /// The service deployment that carries it, where ECS names one.
+    pub(crate) service_deployment: Option<String>,
 }
 
 impl Client {
-    pub(crate) fn new(aws: Aws, cluster: String, service: String) -> Self {
+    pub(crate) fn new(aws: Aws, looks: Arc<Looks>, cluster: String, service: String) -> Self {
         let ecs = aws_sdk_ecs::Client::new(aws.sdk_config());
-        Self { aws, ecs, cluster, service }
+        Self { aws, ecs, looks, cluster, service }
     }
 
     fn here(&self, call: &str) -> String {
         format!("{call} {}/{}", self.cluster, self.service)
     }
 
-    /// One `DescribeServices`, not repeated.
-    pub(crate) async fn look(&self) -> Result<Service> {
-        let doing = self.here("DescribeServices");
-        let call = self.ecs.describe_services().cluster(&self.cluster).services(&self.service);
-        let answer = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
-        match (answer.services, answer.failures) {
-            (Some(mut services), _) if services.len() == 1 => Ok(services.remove(0)),
-            (_, Some(failures)) if !failures.is_empty() => {
-                let reason = failures[0].reason().unwrap_or("no reason given");
-                Err(Error::new(ErrorKind::NotFound, format!("{doing}: {reason}"))
-                    .next("check account, region, cluster and service"))
-            }
-            _ => Err(Error::new(ErrorKind::Malformed, format!("{doing}: neither a service nor a failure"))),
-        }
+    /// The error of a read, which the rate budget is told of.
+    fn failed<E>(&self, limit: &Limit, doing: &str, error: sdk::Failed<E>) -> Error
+    where
+        E: sdk::Metadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.aws.noted(limit, sdk::map(doing, sdk::Sent::Read, error))
     }
 
-    /// `DescribeServices`, repeated if it passes.
-    pub(crate) async fn describe(&self) -> Result<Service> {
+    /// Waits until a mutation may be sent. Before its permit is asked for: a permit does not wait.
+    pub(crate) async fn pace(&self, limit: &Limit) {
+        self.aws.pace(limit).await;
+    }
+
+    /// One `DescribeServices` for these services of the cluster, ten at most, not repeated.
+    pub(crate) async fn describe_all(&self, services: &[String]) -> Result<Described> {
+        let doing = self.here("DescribeServices");
+        let call = self.ecs.describe_services().cluster(&self.cluster);
+        let call = call.set_services(Some(services.to_vec()));
+        self.aws.pace(&limits::SERVICE_READ).await;
+        let answer = Box::pin(call.send()).await;
+        let answer = answer.map_err(|error| self.failed(&limits::SERVICE_READ, &doing, error))?;
+        let failures = answer.failures.unwrap_or_default().into_iter().map(|failure| {
+            (failure.arn.unwrap_or_default(), failure.reason.unwrap_or_else(|| "no reason given".into()))
+        });
+        let services = answer.services.unwrap_or_default().into_iter().map(Arc::new).collect();
+        Ok(Described { services, failures: failures.collect() })
+    }
+
+    /// What an answer is that has neither the service nor a reason.
+    pub(crate) fn neither(&self) -> Error {
+        let doing = self.here("DescribeServices");
+        Error::new(ErrorKind::Malformed, format!("{doing}: neither a service nor a failure"))
+    }
+
+    /// `DescribeServices` for this service alone, repeated if it passes: a fresh look, shared with nobody.
+    pub(crate) async fn describe(&self) -> Result<Arc<Service>> {
         let clock = self.aws.clock();
-        sdk::read(&*clock, || self.look()).await
+        let alone = std::slice::from_ref(&self.service);
+        sdk::read(&*clock, || async { self.describe_all(alone).await?.of(self, &self.service) }).await
     }
 
     /// One `DescribeTaskDefinition`, repeated if it passes.
@@ -70,8 +101,10 @@ impl Client {
             let attempt = sdk::Attempt::read();
             let call =
                 self.ecs.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags);
+            self.aws.pace(&limits::DEFINITION_READ).await;
             let ended = Box::pin(call.customize().interceptor(attempt.interceptor()).send()).await;
-            attempt.ended(&doing, ended)?;
+            let ended = attempt.ended(&doing, ended);
+            ended.map_err(|error| self.aws.noted(&limits::DEFINITION_READ, error))?;
             Definition::read(&attempt.answer(&doing)?).map_err(|error| error.context(doing))
         })
         .await
@@ -91,8 +124,10 @@ impl Client {
         let answer = sdk::read(&*clock, || async {
             let call = self.ecs.list_task_definitions().family_prefix(family).sort(SortOrder::Desc);
             let call = call.status(TaskDefinitionStatus::Active).max_results(limit);
+            self.aws.pace(&limits::DEFINITION_READ).await;
             let answer = Box::pin(call.send()).await;
-            answer.map_err(|error| sdk::map(&format!("ListTaskDefinitions {family}"), sdk::Sent::Read, error))
+            let doing = format!("ListTaskDefinitions {family}");
+            answer.map_err(|error| self.failed(&limits::DEFINITION_READ, &doing, error))
         })
         .await?;
         let mut arns = answer.task_definition_arns.unwrap_or_default();
@@ -106,7 +141,9 @@ impl Client {
         let doing = self.here("ListTasks");
         let call = self.ecs.list_tasks().cluster(&self.cluster).service_name(&self.service);
         let call = call.desired_status(DesiredStatus::Stopped).max_results(STOPPED_TASKS);
-        let listed = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
+        self.aws.pace(&limits::TASK_READ).await;
+        let listed = Box::pin(call.send()).await;
+        let listed = listed.map_err(|error| self.failed(&limits::TASK_READ, &doing, error))?;
         let arns = listed.task_arns.unwrap_or_default();
         if arns.is_empty() {
             return Ok(Vec::new());
@@ -118,8 +155,25 @@ impl Client {
     pub(crate) async fn tasks(&self, tasks: Vec<String>) -> Result<Vec<Task>> {
         let doing = self.here("DescribeTasks");
         let call = self.ecs.describe_tasks().cluster(&self.cluster).set_tasks(Some(tasks));
-        let answer = Box::pin(call.send()).await.map_err(|error| sdk::map(&doing, sdk::Sent::Read, error))?;
+        self.aws.pace(&limits::TASK_READ).await;
+        let answer = Box::pin(call.send()).await;
+        let answer = answer.map_err(|error| self.failed(&limits::TASK_READ, &doing, error))?;
         Ok(answer.tasks.unwrap_or_default())
+    }
+
+    /// Whether a deployment that went back did so on request, and not because ECS gave it up. One
+    /// `DescribeServiceDeployments`, not repeated. `false` if that is not allowed: then it cannot be told.
+    pub(crate) async fn was_stopped(&self, service_deployment: &str) -> Result<bool> {
+        let doing = self.here("DescribeServiceDeployments");
+        let call = self.ecs.describe_service_deployments().service_deployment_arns(service_deployment);
+        self.aws.pace(&limits::DEPLOYMENT).await;
+        let answer = Box::pin(call.send()).await;
+        let answer = answer.map_err(|error| self.failed(&limits::DEPLOYMENT, &doing, error));
+        match answer {
+            Ok(answer) => Ok(answer.service_deployments().first().is_some_and(|one| !given_up(one))),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// One `RegisterTaskDefinition` under a permit: this JSON, not what the SDK's structs know of it.
@@ -130,7 +184,8 @@ impl Client {
         time.set_time_source(attempt.signing_time().map(Into::into));
         let call = self.ecs.register_task_definition().family(family).customize();
         let ended = Box::pin(call.config_override(time).interceptor(attempt.interceptor()).send()).await;
-        attempt.ended(&doing, ended)?;
+        let ended = attempt.ended(&doing, ended);
+        ended.map_err(|error| self.aws.noted(&limits::DEFINITION_MODIFY, error))?;
         Definition::read(&attempt.answer(&doing)?).map_err(|error| unreadable(error, doing))
     }
 
@@ -143,19 +198,47 @@ impl Client {
         let call = self.ecs.update_service().cluster(&self.cluster).service(&self.service);
         let call = call.task_definition(task_definition).customize();
         let ended = Box::pin(call.config_override(time).interceptor(attempt.interceptor()).send()).await;
-        let answer = attempt.ended(&doing, ended)?;
+        let answer = attempt.ended(&doing, ended);
+        let answer = answer.map_err(|error| self.aws.noted(&limits::SERVICE_MODIFY, error))?;
         let service = answer.service.as_ref();
         let primary = service.and_then(|service| {
             service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))
         });
         match primary.and_then(|primary| Some((primary.id()?, primary.task_definition()?))) {
-            Some((id, arn)) => Ok(Updated { deployment: id.to_owned(), task_definition: arn.to_owned() }),
+            Some((id, arn)) => Ok(Updated {
+                deployment: id.to_owned(),
+                task_definition: arn.to_owned(),
+                service_deployment: service
+                    .and_then(|service| service.current_service_deployment())
+                    .map(str::to_owned),
+            }),
             None => {
                 let error = Error::new(ErrorKind::Malformed, "the answer names no primary deployment");
                 Err(unreadable(error, doing))
             }
         }
     }
+
+    /// One `StopServiceDeployment` under a permit: ECS goes back to what completed last.
+    pub(crate) async fn stop(&self, service_deployment: &str, permit: Permit) -> Result<()> {
+        let doing = self.here("StopServiceDeployment");
+        let attempt = sdk::Attempt::mutation(&permit);
+        let mut time = Builder::new();
+        time.set_time_source(attempt.signing_time().map(Into::into));
+        let call = self.ecs.stop_service_deployment().service_deployment_arn(service_deployment);
+        let call = call.stop_type(StopServiceDeploymentStopType::Rollback).customize();
+        let ended = Box::pin(call.config_override(time).interceptor(attempt.interceptor()).send()).await;
+        let ended = attempt.ended(&doing, ended);
+        ended.map(drop).map_err(|error| self.aws.noted(&limits::DEPLOYMENT, error))
+    }
+}
+
+/// Whether ECS gave a deployment up by itself.
+fn given_up(deployment: &ServiceDeployment) -> bool {
+    let breaker = deployment.deployment_circuit_breaker().and_then(|breaker| breaker.status());
+    let alarms = deployment.alarms().map(|alarms| alarms.triggered_alarm_names());
+    breaker == Some(&ServiceDeploymentRollbackMonitorsStatus::Triggered)
+        || alarms.is_some_and(|names| !names.is_empty())
 }
 
 /// A mutation was answered with success, and the answer tells nothing: it is not known what happened.

@@ -19,6 +19,8 @@ pub struct EcsConfig {
     pub service: Option<String>,
     /// The task definition family that the service runs.
     pub family: Option<String>,
+    /// Two tasks of the service must never run at the same time.
+    pub singleton: bool,
 }
 
 impl EcsConfig {

@@ -9,12 +9,16 @@ use std::{
 use deploy_aws::Aws;
 use deploy_core::{Error, ErrorKind, Result, clock::Clock, model::millis};
 
-use crate::{client::Client, config::EcsConfig, health::Memory};
+use crate::{client::Client, config::EcsConfig, health::Memory, looks::Looks};
 
 /// ECS in one account and region. Cheap to clone.
+///
+/// All places of a process share their looks, if their connections have the same credentials, region and endpoint: ten
+/// services of a cluster that are watched at the same time cost one DescribeServices a look.
 #[derive(Debug, Clone)]
 pub struct Ecs {
     aws: Aws,
+    looks: Arc<Looks>,
 }
 
 impl Ecs {
@@ -37,7 +41,8 @@ impl Ecs {
     /// On a connection that exists.
     #[must_use]
     pub fn on(aws: Aws) -> Self {
-        Self { aws }
+        let looks = aws.shared();
+        Self { aws, looks }
     }
 
     /// To an emulator in this process, in its region, on this clock.
@@ -60,9 +65,10 @@ impl Ecs {
     /// A service of a cluster. Makes no API call.
     pub fn service(&self, cluster: impl Into<String>, service: impl Into<String>) -> Service {
         Service {
-            client: Client::new(self.aws.clone(), cluster.into(), service.into()),
+            client: Client::new(self.aws.clone(), Arc::clone(&self.looks), cluster.into(), service.into()),
             settings: Settings::default(),
             memory: Arc::default(),
+            last_look: Arc::default(),
         }
     }
 
@@ -78,6 +84,7 @@ impl Ecs {
             })
         };
         let service = self.service(need("cluster", &config.cluster)?, need("service", &config.service)?);
+        let service = if config.singleton { service.singleton() } else { service };
         Ok(match &config.family {
             Some(family) => service.family(family),
             None => service,
@@ -91,6 +98,7 @@ pub(crate) struct Settings {
     pub(crate) family: Option<String>,
     pub(crate) repositories: BTreeMap<String, String>,
     pub(crate) watch_ms: Option<u64>,
+    pub(crate) singleton: bool,
 }
 
 /// One service: a place that can be deployed to. Its component is called `service`.
@@ -99,6 +107,8 @@ pub struct Service {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) memory: Arc<Mutex<Memory>>,
+    /// When the last look that was told began.
+    pub(crate) last_look: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Service {
@@ -113,6 +123,14 @@ impl Service {
     #[must_use]
     pub fn image(mut self, container: impl Into<String>, repository: impl Into<String>) -> Self {
         self.settings.repositories.insert(container.into(), repository.into());
+        self
+    }
+
+    /// Two tasks must never run at the same time, not even while one replaces the other: planning refuses a service that
+    /// is configured otherwise.
+    #[must_use]
+    pub fn singleton(mut self) -> Self {
+        self.settings.singleton = true;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use deploy_aws::{ImageName, LogPlace};
+use deploy_aws::{ImageName, ImagePlatform, LogPlace};
 use deploy_core::{
     Error, ErrorKind, Result, hash,
     model::{Component, Fingerprint, Revision},
@@ -112,6 +112,12 @@ impl Definition {
         list.into_iter().flatten().filter_map(Value::as_object)
     }
 
+    /// How many variables of all containers are references to secrets.
+    pub(crate) fn secrets(&self) -> usize {
+        let list = |container: &Map<String, Value>| container.get("secrets")?.as_array().map(Vec::len);
+        self.container_list().filter_map(list).sum()
+    }
+
     /// Image reference by container.
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let text = |container: &Map<String, Value>, key: &str| {
@@ -142,6 +148,24 @@ impl Definition {
             })
             .collect();
         revision
+    }
+
+    /// The platform that its images have to be for, if it asks for one: on instances without a `runtimePlatform` the
+    /// instances decide. On Fargate the default is `X86_64` and `LINUX`
+    /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html>).
+    pub(crate) fn image_platform(&self) -> Option<ImagePlatform> {
+        let asked = self.content.get("runtimePlatform").and_then(Value::as_object);
+        let compatibilities = self.content.get("requiresCompatibilities").and_then(Value::as_array);
+        let fargate = compatibilities.is_some_and(|list| list.iter().any(|one| one == "FARGATE"));
+        let text = |key: &str| asked.and_then(|asked| asked.get(key)).and_then(Value::as_str);
+        let architecture = match text("cpuArchitecture") {
+            Some("ARM64") => "arm64",
+            Some("X86_64") => "amd64",
+            None if fargate => "amd64",
+            _ => return None,
+        };
+        let windows = text("operatingSystemFamily").is_some_and(|family| family.starts_with("WINDOWS"));
+        Some(ImagePlatform::new(if windows { "windows" } else { "linux" }, architecture))
     }
 
     /// Where a container of a task writes its lines, if it writes to CloudWatch.
@@ -226,7 +250,7 @@ impl Definition {
     /// The content with these changes, all else kept.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a container that it does not have.
+    /// [`ErrorKind::Refused`] for a container that it does not have.
     pub(crate) fn changed(&self, changes: &BTreeMap<String, ContainerChange>) -> Result<Map<String, Value>> {
         let mut content = self.content.clone();
         let list = content.get_mut("containerDefinitions").and_then(Value::as_array_mut);
@@ -323,6 +347,6 @@ fn put_named(container: &mut Map<String, Value>, list: &str, key: &str, entry: O
 /// The error for a container that a task definition does not have.
 pub(crate) fn no_container(definition: &Definition, name: &str) -> Error {
     let has: Vec<String> = definition.images().into_keys().collect();
-    Error::new(ErrorKind::Invalid, format!("{} has no container {name}", definition.name()))
+    Error::new(ErrorKind::Refused, format!("{} has no container {name}", definition.name()))
         .next(format!("its containers: {}", has.join(", ")))
 }

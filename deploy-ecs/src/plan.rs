@@ -54,6 +54,9 @@ pub(crate) fn check(now: &Snapshot, settings: &Settings, service: &str) -> Resul
     if detail.strategy != "ROLLING" {
         return unsupported(format!("the deployment strategy {} of the service {service}", detail.strategy));
     }
+    if settings.singleton {
+        alone(&detail, service)?;
+    }
     let runs = now.identity.get("family").unwrap_or_default();
     match &settings.family {
         Some(family) if family != runs => {
@@ -63,6 +66,37 @@ pub(crate) fn check(now: &Snapshot, settings: &Settings, service: &str) -> Resul
         }
         _ => Ok(detail),
     }
+}
+
+/// Refuses a singleton of which two tasks could run at the same time.
+fn alone(detail: &Detail, service: &str) -> Result<()> {
+    let refused = |what: String, next: &str| {
+        let text = format!("{service} is a singleton, and {what}: two tasks would run at the same time");
+        Err(Error::new(ErrorKind::Refused, text).next(next))
+    };
+    if detail.desired > 1 {
+        return refused(
+            format!("its desired count is {}", detail.desired),
+            "set its desired count to 1, or take `singleton` away",
+        );
+    }
+    // A deployment may run as many tasks as the percentage of the desired count rounds down to.
+    if detail.desired * detail.maximum_percent / 100 > 1 {
+        return refused(
+            format!("its maximumPercent is {}", detail.maximum_percent),
+            "set minimumHealthyPercent 0 and maximumPercent 100, or take `singleton` away",
+        );
+    }
+    if detail.minimum_healthy_percent > 0 {
+        let text = format!(
+            "{service} is a singleton, and its minimumHealthyPercent is {}: its task could never be replaced",
+            detail.minimum_healthy_percent
+        );
+        return Err(
+            Error::new(ErrorKind::Refused, text).next("set minimumHealthyPercent 0 and maximumPercent 100")
+        );
+    }
+    Ok(())
 }
 
 /// The images that a release wants, by container, as it names them: checked against what the containers are for.
@@ -103,7 +137,7 @@ pub(crate) fn wanted(
                 "wrong image: container {container} of {service} ({}) takes {expected}; this release gives it {gets}",
                 base.family()
             );
-            return Err(Error::new(ErrorKind::Invalid, text).next("deploy it to the service that takes it"));
+            return Err(Error::new(ErrorKind::Refused, text).next("deploy it to the service that takes it"));
         }
     }
     if let Some(change) = release.changes.iter().find(|change| !current.contains_key(&change.container)) {
@@ -224,6 +258,7 @@ fn deploy(
         return Ok(());
     }
     plan.diff = diff(base, &seen.images, &release.changes);
+    plan.unchanged = Some(unchanged(base, detail));
     let mut images = base.images();
     images.extend(seen.images.clone());
     // The number is only known once it is registered, and `declared` with it: `scope` tells then.
@@ -254,6 +289,25 @@ fn watch(name: &str, detail: &Detail, settings: &Settings) -> Step {
         .within_ms(settings.watch_ms.unwrap_or(patience))
 }
 
+/// What a release leaves as it is, as far as people ask about it.
+fn unchanged(base: &Definition, detail: &Detail) -> String {
+    let has = |key: &str| base.content.contains_key(key);
+    let mut parts: Vec<String> =
+        ["cpu", "memory"].into_iter().filter(|key| has(key)).map(str::to_owned).collect();
+    if has("taskRoleArn") || has("executionRoleArn") {
+        parts.push("roles".into());
+    }
+    let secrets = base.secrets();
+    if secrets > 0 {
+        parts.push(format!("secrets ({secrets})"));
+    }
+    if detail.grace_s > 0 {
+        parts.push(format!("grace {} s", detail.grace_s));
+    }
+    parts.push(format!("desired count {}", detail.desired));
+    parts.join(", ")
+}
+
 fn other(name: &str, before: &str, after: &str) -> Change {
     Change::new("other", name, Some(before.to_owned()), Some(after.to_owned()))
 }
@@ -277,7 +331,7 @@ fn diff(base: &Definition, images: &BTreeMap<String, String>, changes: &[ConfigC
         });
         if before.is_some() || after.is_some() {
             diff.push(
-                Change::new("env", format!("{} {}", change.container, change.key), before, after).hidden(),
+                Change::new("env", format!("{}:{}", change.container, change.key), before, after).hidden(),
             );
         }
     }
@@ -295,7 +349,7 @@ fn way_back(plan: &Plan, seen: &Seen<'_>, cx: &PlanContext, service: &str) -> Re
             "none: nothing is known good, and what {service} runs is not steady or could not be started again"
         )));
     };
-    let words = format!("update service to {}   1 call", to.name);
+    let words = format!("update service to {}", to.name);
     let mut back = WayBack::to(to.clone(), vec![update_service::to("back", to, service)?], words);
     back.proven = cx.known_good.as_ref().is_some_and(|good| arn_of(good).ok() == arn_of(to).ok());
     back.not_restored = to

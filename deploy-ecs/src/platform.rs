@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use deploy_aws::ImageName;
 use deploy_core::{
     Error, ErrorKind, Platform, Result,
     context::StepContext,
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId},
+    model::{Actor, Goal, Motion, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, millis},
     platform::{Logs, Outputs, PlanContext, Settled},
     state::journal::Intent,
 };
@@ -18,8 +19,9 @@ use serde_json::Value;
 
 use crate::{
     connection::Service,
-    definition::{Definition, arn_of, component, declared},
+    definition::{arn_of, component, declared},
     health::{self, Memory},
+    images,
     plan::{self, Seen},
     snapshot::{self, Detail},
     steps::{register, update_service},
@@ -29,6 +31,8 @@ use crate::{
 const LOG_LINES: usize = 20;
 /// How often they are asked for: CloudWatch shows them some seconds after the task has ended.
 const LOG_TRIES: u32 = 4;
+/// The least time between two looks.
+const SOONEST_MS: u64 = 250;
 
 #[async_trait]
 impl Platform for Service {
@@ -49,7 +53,7 @@ impl Platform for Service {
         let images = match goal {
             Goal::Deploy(release) => {
                 let wanted = plan::wanted(release, &base, &self.settings, service)?;
-                self.by_digest(wanted, &mut notes).await?
+                images::by_digest(&self.client, wanted, &base, &mut notes).await?
             }
             Goal::Restore(revision) => {
                 self.startable(revision)
@@ -74,10 +78,14 @@ impl Platform for Service {
 
     async fn observe(&self, scope: &Scope) -> Result<Observation> {
         let facts = health::Facts::of(scope)?;
-        let at = self.client.aws.clock().now();
-        let service = self.client.look().await?;
-        let look = health::look(at, &facts, &service, &mut self.memory());
+        let shown = self.client.looks.look(&self.client, self.last_look()).await;
+        *self.last_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.began);
+        let look = health::look(shown.at, &facts, shown.service()?, &mut self.memory());
         let mut observation = look.observation;
+        self.tell_who_reverts(&facts, &mut observation).await?;
+        // In step with whoever made the look.
+        let age = millis(self.client.aws.clock().elapsed().saturating_sub(shown.began));
+        observation.look_again_ms = observation.look_again_ms.saturating_sub(age).max(SOONEST_MS);
         if look.wants_tasks {
             self.look_at_tasks(look.deployment.as_deref(), &mut observation).await;
         }
@@ -95,7 +103,7 @@ impl Platform for Service {
                 }
             }
             // Nothing can be compared here (P0): the value on sight proves something only if nobody else can write it.
-            ("update", _) => {
+            ("update" | "stop", _) => {
                 let seen = self.client.describe().await?;
                 let arn = seen.task_definition().unwrap_or_default();
                 let there = intent.to.as_ref() == Some(&declared(arn));
@@ -154,14 +162,14 @@ impl Platform for Service {
             );
         }
         for (container, image) in definition.images() {
-            match self.client.aws.image_exists(&ImageName::parse(&image)).await {
-                Ok(false) => {
+            match self.client.aws.image(&ImageName::parse(&image)).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     let text =
                         format!("{}: the image of container {container} is gone: {image}", definition.name());
                     return Err(Error::new(ErrorKind::NotFound, text)
                         .next("choose another revision, or push it again"));
                 }
-                Ok(true) => {}
                 // Who may deploy need not be allowed to read the registry: what it cannot show is no reason to refuse.
                 Err(error) => tracing::debug!(%error, %image, "cannot tell whether the image exists"),
             }
@@ -174,47 +182,30 @@ impl Platform for Service {
     }
 }
 
-#[async_trait]
-impl Logs for Service {
-    /// `DescribeTasks`, `DescribeTaskDefinition` and one `GetLogEvents`.
-    async fn tail(&self, instance: &str, limit: usize) -> Result<Vec<String>> {
-        let gone = || {
-            Error::new(ErrorKind::NotFound, format!("ECS no longer knows the task {instance}"))
-                .next("stopped tasks are kept for an hour; the log group has the lines still")
-        };
-        let task = self.client.tasks(vec![instance.to_owned()]).await?.into_iter().next().ok_or_else(gone)?;
-        let culprit = health::fault_of(&task).and_then(|(fault, _)| fault.container);
-        let definition = self.client.definition(task.task_definition_arn().unwrap_or_default()).await?;
-        self.lines(&definition, culprit.as_deref(), instance, limit).await
-    }
-}
-
 impl Service {
+    fn last_look(&self) -> Option<Duration> {
+        *self.last_look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tags to digests: what is deployed cannot change its meaning afterwards.
-    async fn by_digest(
-        &self,
-        wanted: BTreeMap<String, String>,
-        notes: &mut Vec<String>,
-    ) -> Result<BTreeMap<String, String>> {
-        let mut images = BTreeMap::new();
-        for (container, reference) in wanted {
-            let name = ImageName::parse(&reference);
-            let image = match self.client.aws.digest(&name).await? {
-                Some(digest) => name.at(&digest).to_string(),
-                None => {
-                    notes.push(format!(
-                        "container {container}: the digest of {reference} is not known, its tag is deployed"
-                    ));
-                    reference
-                }
-            };
-            images.insert(container, image);
+    /// ECS goes back by itself, and it goes back because it was asked to stop the deployment: both look alike.
+    async fn tell_who_reverts(&self, facts: &health::Facts, observation: &mut Observation) -> Result<()> {
+        let Motion::PlatformRevert { to, .. } = &observation.motion else { return Ok(()) };
+        let Some(deployment) = facts.moved.service_deployment_arn.as_deref() else { return Ok(()) };
+        let known = self.memory().stopped;
+        let stopped = match known {
+            Some(stopped) => stopped,
+            None => self.client.was_stopped(deployment).await?,
+        };
+        self.memory().stopped = Some(stopped);
+        if stopped {
+            let by = Some(Actor("a request to stop the deployment".into()));
+            observation.motion = Motion::Foreign { revision: to.clone(), by };
         }
-        Ok(images)
+        Ok(())
     }
 
     /// Known good, then what runs steadily: those of them that could be started now.
@@ -282,23 +273,5 @@ impl Service {
         observation.signals = signals;
         observation.instances =
             memory.faults.values().rev().take(10).map(|(_, instance)| instance.clone()).collect();
-    }
-
-    async fn lines(
-        &self,
-        definition: &Definition,
-        container: Option<&str>,
-        task: &str,
-        limit: usize,
-    ) -> Result<Vec<String>> {
-        let place = definition.logs_of(container, task).or_else(|| definition.logs_of(None, task));
-        match place {
-            Some(place) => deploy_aws::tail(&self.client.aws, &place, limit).await,
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{} does not log to CloudWatch under a prefix", definition.name()),
-            )
-            .next("set awslogs-stream-prefix in its logConfiguration")),
-        }
     }
 }

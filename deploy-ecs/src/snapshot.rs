@@ -21,6 +21,7 @@ pub(crate) struct Detail {
     pub(crate) strategy: String,
     pub(crate) desired: u32,
     pub(crate) minimum_healthy_percent: u32,
+    pub(crate) maximum_percent: u32,
     pub(crate) grace_s: u32,
     /// The circuit breaker (or an alarm) goes back by itself.
     pub(crate) reverts: bool,
@@ -112,6 +113,7 @@ fn detail(service: &Service, definition: &Definition, service_arn: String) -> De
         strategy: strategy.as_str().to_owned(),
         desired: count(service.desired_count()),
         minimum_healthy_percent: count(config.and_then(|c| c.minimum_healthy_percent()).unwrap_or(100)),
+        maximum_percent: count(config.and_then(|c| c.maximum_percent()).unwrap_or(200)),
         grace_s: count(service.health_check_grace_period_seconds().unwrap_or(0)),
         reverts: breaker.is_some_and(|b| b.enable() && b.rollback())
             || alarms.is_some_and(|a| a.enable() && a.rollback()),

@@ -3,7 +3,7 @@
 use deploy_ecs::emulator::{Api, Config, Seed, World};
 use serde_json::{Value, json};
 
-const ACTIONS: [&str; 26] = [
+const ACTIONS: [&str; 45] = [
     "CreateCluster",
     "DescribeClusters",
     "ListClusters",
@@ -30,6 +30,25 @@ const ACTIONS: [&str; 26] = [
     "DescribeImages",
     "BatchGetImage",
     "DeleteService",
+    "UpdateCluster",
+    "DeleteCluster",
+    "DeleteTaskDefinitions",
+    "ListTaskDefinitionFamilies",
+    "UntagResource",
+    "ListContainerInstances",
+    "DescribeContainerInstances",
+    "DescribeCapacityProviders",
+    "ListAccountSettings",
+    "PutImage",
+    "ListImages",
+    "GetDownloadUrlForLayer",
+    "GetAuthorizationToken",
+    "DescribeRepositories",
+    "CreateRepository",
+    "DescribeLogStreams",
+    "DescribeLogGroups",
+    "CreateLogStream",
+    "PutRetentionPolicy",
 ];
 
 /// Parameters of these actions, each with a value that works.
@@ -63,12 +82,19 @@ fn good() -> Vec<(&'static str, Value)> {
         ("overrides", json!({"containerOverrides": [{"name": "app", "command": ["a"]}]})),
         ("serviceDeploymentArns", json!(["x"])),
         ("serviceDeploymentArn", json!("x")),
-        ("resourceArn", json!("x")),
+        ("resourceArn", json!("arn:aws:ecs:us-east-1:123456789012:cluster/prod")),
         ("logGroupName", json!("/ecs/chat")),
         ("logStreamName", json!("x")),
         ("limit", json!(3)),
         ("repositoryName", json!("chat")),
         ("imageIds", json!([{"imageTag": "ok"}])),
+        ("imageManifest", json!("{}")),
+        ("imageTag", json!("v1")),
+        ("layerDigest", json!("sha256:0")),
+        ("taskDefinitions", json!(["chat:1"])),
+        ("containerInstances", json!(["x"])),
+        ("tagKeys", json!(["a"])),
+        ("retentionInDays", json!(1)),
         ("tags", json!([{"key": "a", "value": "b"}])),
     ]
 }
@@ -103,8 +129,10 @@ fn nothing_that_is_sent_ends_it() {
     let (mut refused, mut done) = (0, 0);
     for action in ACTIONS {
         let api = match action {
-            "GetLogEvents" | "FilterLogEvents" => Api::Logs,
-            "DescribeImages" | "BatchGetImage" => Api::Ecr,
+            "PutRetentionPolicy" => Api::Logs,
+            action if action.contains("Log") => Api::Logs,
+            "PutImage" | "GetDownloadUrlForLayer" | "GetAuthorizationToken" => Api::Ecr,
+            action if action.contains("Image") || action.contains("Repositor") => Api::Ecr,
             _ => Api::Ecs,
         };
         for (key, _) in good().iter().chain(&[("nextToken", json!("")), ("status", json!(""))]) {

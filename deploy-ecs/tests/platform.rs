@@ -9,7 +9,7 @@ use deploy_core::{
     model::{FaultClass, Goal, Motion, Permanence, Release, Scope, StepId, StepKind},
     state::journal::Sending,
 };
-use deploy_ecs::emulator::Config;
+use deploy_ecs::emulator::{Config, FaultKind, FaultRule};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +46,7 @@ async fn a_good_release_is_registered_and_becomes_done() {
     let plan = place.plan(&Goal::Deploy(goal)).await.unwrap();
     let kinds: Vec<_> = plan.steps.iter().map(|step| (step.id.as_str(), step.kind.word())).collect();
     assert_eq!(kinds, [("register", "effect"), ("update", "effect"), ("watch", "await")]);
-    assert_eq!(plan.way_back.words, "update service to prod-api-task:1   1 call");
+    assert_eq!(plan.way_back.words, "update service to prod-api-task:1");
     assert_eq!(plan.floor, 2);
 
     let mut outputs = Outputs::new();
@@ -91,7 +91,7 @@ async fn what_the_sdk_does_not_know_survives() {
     place.emulator.skip_ms(120_000);
     let release = Release::of_what_runs().env("api", "NEW", "3").unset("api", "DROP");
     let plan = place.plan(&Goal::Deploy(release)).await.unwrap();
-    assert!(format!("{:?}", plan.diff).contains("env + api NEW"), "{:?}", plan.diff);
+    assert!(format!("{:?}", plan.diff).contains("env + api:NEW"), "{:?}", plan.diff);
     assert!(!format!("{:?}", plan.diff).contains('3'), "values are hidden: {:?}", plan.diff);
     place.done(&plan, "register", &mut Outputs::new()).await;
     let answer = place
@@ -138,17 +138,117 @@ async fn the_common_mistakes_are_refused() {
         Goal::Deploy(Release::of_what_runs().image(container, place.emulator.image(name, "ok-2")))
     };
     let error = place.plan(&image("api", "shop-app")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.message().contains("shop-api") && error.message().contains("shop-app"), "{error}");
     let error = place.plan(&image("app", "shop-api")).await.unwrap_err();
     assert!(error.to_string().contains("no container app (its containers: api)"), "{error}");
     let error = place.plan(&place.image("v9")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    let digest =
+        place.emulator.image("shop-api", "ok-1").replace(":ok-1", &format!("@sha256:{}", "0".repeat(64)));
+    let gone = Goal::Deploy(Release::of_what_runs().image("api", digest));
+    assert_eq!(place.plan(&gone).await.unwrap_err().kind(), ErrorKind::Refused);
     let missing = place.ecs.service("prod-website", "prod-apo").inspect().await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     let secret = Goal::Deploy(Release::of_what_runs().env("web", "A", "1"));
-    assert_eq!(place.plan(&secret).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(place.plan(&secret).await.unwrap_err().kind(), ErrorKind::Refused);
     assert_eq!(place.emulator.counts().mutating(), 0);
+}
+
+/// Registers a revision with these extra keys, and lets the service run it.
+fn runs_with(place: &Place, extra: &serde_json::Value) {
+    let container =
+        json!({"name": "api", "image": place.emulator.image("shop-api", "ok-1"), "essential": true});
+    let mut body = json!({"family": "prod-api-task", "containerDefinitions": [container], "cpu": "256",
+        "memory": "512", "networkMode": "awsvpc"});
+    for (key, value) in extra.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    place.ecs("RegisterTaskDefinition", &body);
+    place.ecs(
+        "UpdateService",
+        &json!({"cluster": "prod-website", "service": "prod-api", "taskDefinition": "prod-api-task",
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-0a1b2c3d"]}}}),
+    );
+    place.emulator.skip_ms(300_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_for_another_architecture_is_refused() {
+    let fargate = json!({"requiresCompatibilities": ["FARGATE"]});
+    let arm = json!({"requiresCompatibilities": ["FARGATE"],
+        "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}});
+    let instances = json!({"requiresCompatibilities": ["EC2"]});
+    for (definition, tag, wrong) in [
+        (&fargate, "ok-2", None),
+        (&fargate, "ok-arm64", Some(["linux/amd64", "linux/arm64"])),
+        (&arm, "ok-arm64", None),
+        (&arm, "ok-2", Some(["linux/arm64", "linux/amd64"])),
+        (&instances, "ok-arm64", None),
+    ] {
+        let place = place();
+        runs_with(&place, definition);
+        place.emulator.reset_calls();
+        let planned = place.plan(&place.image(tag)).await;
+        let Some([asked, is]) = wrong else {
+            let plan = planned.unwrap();
+            assert!(
+                plan.changes_something() && !format!("{:?}", plan.notes).contains("architecture"),
+                "{definition} {tag}: {:?}",
+                plan.notes
+            );
+            continue;
+        };
+        let error = planned.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{definition} {tag}: {error}");
+        for word in ["wrong architecture", "container api", asked, is, tag] {
+            assert!(error.message().contains(word), "{word}: {error}");
+        }
+        assert_eq!(place.emulator.counts().mutating(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_of_images_has_to_have_the_architecture() {
+    let place = place();
+    runs_with(&place, &json!({"requiresCompatibilities": ["FARGATE"]}));
+    for (tag, architectures, fits) in [
+        ("v1", ["arm64", "amd64"], true),
+        ("v2", ["arm64", "riscv64"], false),
+        ("v3", ["amd64", "unknown"], true),
+    ] {
+        let entries: Vec<_> = architectures
+            .iter()
+            .map(|name| {
+                let os = if *name == "unknown" { "unknown" } else { "linux" };
+                json!({"digest": format!("sha256:{}", name.len()), "platform": {"os": os, "architecture": name}})
+            })
+            .collect();
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).to_string();
+        place.ecr(
+            "PutImage",
+            &json!({"repositoryName": "shop-api", "imageTag": tag, "imageManifest": manifest,
+                "imageManifestMediaType": media_type}),
+        );
+        place.emulator.reset_calls();
+        let planned = place.plan(&place.image(tag)).await;
+        assert_eq!(planned.is_ok(), fits, "{tag}: {planned:?}");
+        assert_eq!(place.emulator.counts().of("GetDownloadUrlForLayer"), 0, "the index tells");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_registry_hides_is_noted() {
+    let place = place();
+    runs_with(&place, &json!({"requiresCompatibilities": ["FARGATE"]}));
+    place.emulator.fault(FaultRule::new(FaultKind::AccessDenied403).action("GetDownloadUrlForLayer"));
+    let plan = place.plan(&place.image("ok-2")).await.unwrap();
+    assert!(
+        plan.notes.iter().any(|note| note.contains("cannot tell which architecture")),
+        "{:?}",
+        plan.notes
+    );
 }
 
 /// Deploys an image and watches until something is decided.

@@ -6,6 +6,8 @@
 //! | binary | suite | what |
 //! |---|---|---|
 //! | `kills` | `ecs` | deployer processes against the served ECS emulator: killed at every write, raced, aborted from elsewhere |
+//! | `ecs-emulator` | `ecs` | the ECS emulator alone, for the aws CLI and boto3 |
+//! | `moto` | `ecs` | our client against a server that others wrote |
 //! | `sim` | `sim` | the real machine and driver over simulated platforms: seeds decide about faults, crashes and rivals |
 //!
 //! A binary prints what it measured and ends with `RESULT passed=N failed=M`; it exits with 0 if nothing failed and

@@ -46,11 +46,11 @@ pub(super) fn claims(shape: Shape, identity: &Identity) -> Vec<Claim> {
 
 /// The release's content: what runs, with its images and changes.
 fn wanted(release: &Release, current: &Spec) -> Result<Spec> {
-    let invalid = |text: String| Err(Error::new(ErrorKind::Invalid, text));
+    let refused = |text: String| Err(Error::new(ErrorKind::Refused, text));
     let mut spec = current.clone();
     let known: Vec<&str> = current.images.keys().map(String::as_str).collect();
     let unknown = |container: &str| {
-        invalid(format!("there is no container {container} here"))
+        refused(format!("there is no container {container} here"))
             .map_err(|error| error.next(format!("the containers are {}", known.join(", "))))
     };
     if let (Some(commit), true) = (&release.commit, release.images.is_empty()) {
@@ -63,7 +63,7 @@ fn wanted(release: &Release, current: &Spec) -> Result<Spec> {
             None => return unknown(container),
             Some(here) if repository(here) != repository(image) => {
                 let (here, there) = (repository(here), repository(image));
-                return invalid(format!("container {container} runs images of {here}, not of {there}"));
+                return refused(format!("container {container} runs images of {here}, not of {there}"));
             }
             Some(here) => here.clone_from(image),
         }

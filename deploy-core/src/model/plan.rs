@@ -302,6 +302,9 @@ pub struct Plan {
     pub remedies: Vec<Step>,
     /// What changes.
     pub diff: Vec<Change>,
+    /// What stays as it is, in the platform's words (`cpu, memory, roles, secrets (4)`): for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<String>,
     /// The way back.
     pub way_back: WayBack,
     /// What a later plan of the platform must fit into.
@@ -344,6 +347,7 @@ impl Plan {
             steps: Vec::new(),
             remedies: Vec::new(),
             diff: Vec::new(),
+            unchanged: None,
             way_back: WayBack::none("not planned"),
             envelope: None,
             bake_ms: 0,

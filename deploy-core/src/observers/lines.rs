@@ -9,6 +9,7 @@ use crate::{event::Event, report::Zone};
 /// the one line last.
 pub struct PlainLines<W> {
     zone: Zone,
+    one_line: bool,
     state: Mutex<(Views, W)>,
 }
 
@@ -20,7 +21,14 @@ impl<W: Write + Send + 'static> PlainLines<W> {
 
     /// With times in another zone.
     pub fn in_zone(to: W, zone: Zone) -> Self {
-        Self { state: Mutex::new((Views::new(zone.clone()), to)), zone }
+        Self { state: Mutex::new((Views::new(zone.clone()), to)), zone, one_line: true }
+    }
+
+    /// Without the one line: for a program that writes it elsewhere, as its result.
+    #[must_use]
+    pub fn without_the_one_line(mut self) -> Self {
+        self.one_line = false;
+        self
     }
 }
 
@@ -36,7 +44,10 @@ impl<W: Write + Send + 'static> Observer for PlainLines<W> {
         let (views, to) = &mut *state;
         let mut text = String::new();
         for line in views.see(event) {
-            if line.kind != LineKind::End {
+            if line.kind == LineKind::OneLine && !self.one_line {
+                continue;
+            }
+            if !line.kind.stands_alone() {
                 text += &format!("{} {}: ", self.zone.clock(line.at), line.phase.word());
             }
             text += &line.text;
@@ -59,6 +70,16 @@ mod tests {
         fixture::rolled_back().iter().for_each(|event| lines.see(event));
         let golden = include_str!("../../tests/golden/screens/lines.txt");
         assert_eq!(out.text(), golden);
+    }
+
+    #[test]
+    fn the_one_line_can_be_left_to_others() {
+        let out = fixture::Shared::default();
+        let lines = PlainLines::new(out.clone()).without_the_one_line();
+        fixture::rolled_back().iter().for_each(|event| lines.see(event));
+        let golden = include_str!("../../tests/golden/screens/lines.txt");
+        let (but_the_last, _) = golden.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(out.text().trim_end(), but_the_last);
     }
 
     #[test]

@@ -21,6 +21,7 @@ const TOOK: usize = 88;
 /// Shows what goes on where someone looks at it.
 pub struct Terminal {
     zone: Zone,
+    one_line: bool,
     state: Mutex<(Views, ProgressBar)>,
 }
 
@@ -40,7 +41,14 @@ impl Terminal {
             bar.set_style(style);
         }
         let zone = Zone::utc();
-        Self { state: Mutex::new((Views::new(zone.clone()), bar)), zone }
+        Self { state: Mutex::new((Views::new(zone.clone()), bar)), zone, one_line: true }
+    }
+
+    /// Without the one line: for a program that writes it elsewhere, as its result.
+    #[must_use]
+    pub fn without_the_one_line(mut self) -> Self {
+        self.one_line = false;
+        self
     }
 
     /// With times in another zone.
@@ -63,7 +71,8 @@ impl Observer for Terminal {
     fn see(&self, event: &Event) {
         let mut state = locked(&self.state);
         let (views, bar) = &mut *state;
-        let lines = views.see(event);
+        let mut lines = views.see(event);
+        lines.retain(|line| self.one_line || line.kind != LineKind::OneLine);
         let above: Vec<_> = lines.iter().filter_map(|line| above(line, &self.zone)).collect();
         let block: Vec<_> = views.open().flat_map(|view| block(view, event.at)).collect();
         if block.is_empty() {
@@ -82,7 +91,7 @@ impl Observer for Terminal {
 fn above(line: &Line, zone: &Zone) -> Option<String> {
     match &line.kind {
         LineKind::Watched => None,
-        LineKind::End => Some(line.text.clone()),
+        LineKind::End | LineKind::OneLine => Some(line.text.clone()),
         LineKind::Done { step, what, took_ms } => {
             let (step, took) = (step.as_str(), took_ms.map_or_else(String::new, duration_words));
             let row = format!("  done   {step:10}  {what}");

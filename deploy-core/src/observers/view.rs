@@ -37,8 +37,18 @@ pub enum LineKind {
         /// How long it took.
         took_ms: Option<u64>,
     },
-    /// A row of the end block, or the one line. It stands alone, without time and phase.
+    /// A row of the end block. It stands alone, without time and phase.
     End,
+    /// The one line: the last of a deploy. It stands alone too.
+    OneLine,
+}
+
+impl LineKind {
+    /// Whether it is shown without time and phase.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        matches!(self, Self::End | Self::OneLine)
+    }
 }
 
 /// One line worth showing.
@@ -197,8 +207,8 @@ impl View {
                 let block = end_block(&self.tally.block(outcome, &self.zone));
                 let took = crate::model::millis(outcome.ended_at.since(outcome.started_at));
                 let one_line = format!("{}   {}", message::one_line(outcome), duration_words(took));
-                let rows = block.lines().map(str::to_owned).chain([one_line]);
-                rows.map(|text| line(event, LineKind::End, text)).collect()
+                let rows = block.lines().map(|text| line(event, LineKind::End, text.to_owned()));
+                rows.chain([line(event, LineKind::OneLine, one_line)]).collect()
             }
             _ => happened(event),
         }
@@ -252,7 +262,7 @@ impl Views {
         let view = self.open.entry(event.deploy.clone()).or_insert_with(|| View::new(self.zone.clone()));
         let mut lines = view.see(event);
         if self.open.len() > 1 {
-            for line in lines.iter_mut().filter(|line| line.kind != LineKind::End) {
+            for line in lines.iter_mut().filter(|line| !line.kind.stands_alone()) {
                 line.text = format!("{} {}", event.target, line.text);
             }
         }

@@ -50,8 +50,6 @@ pub struct PlanScreen {
     pub standing: Option<String>,
     /// What was verified of each container's image: `built from 9f2c1ab, linux/amd64`.
     pub images: BTreeMap<String, String>,
-    /// What does not change, in words.
-    pub unchanged: Option<String>,
     /// The commits, newest first.
     pub commits: Vec<CommitRow>,
     /// How many migrations they bring.
@@ -81,7 +79,6 @@ impl PlanScreen {
             since: None,
             standing: None,
             images: BTreeMap::new(),
-            unchanged: None,
             commits: Vec::new(),
             migrations: 0,
             checks: Vec::new(),
@@ -211,7 +208,7 @@ fn changes(rows: &mut Rows, screen: &PlanScreen) {
             _ => rows.rows(part, of_part.map(|change| plain(change, screen.show_values))),
         }
     }
-    if let Some(unchanged) = &screen.unchanged {
+    if let Some(unchanged) = &screen.plan.unchanged {
         rows.row(if seen.contains(&"other") { "" } else { "other" }, &format!("nothing: {unchanged}"), "");
     }
 }
@@ -240,11 +237,17 @@ fn image(change: &Change, notes: &BTreeMap<String, String>) -> [String; 3] {
     [change.name.clone(), format!("{before} -> {after}"), note]
 }
 
-/// `sha256:77ab09c1` of a reference by digest; any other reference as it is.
+/// `sha256:77ab09c1` of a reference by digest; `shop-api:4be81d0` of one by tag, whose registry says nothing new.
 fn digest(reference: &str) -> &str {
-    match reference.find("sha256:") {
-        Some(at) => reference.get(at..at + 15).unwrap_or(&reference[at..]),
-        None => reference,
+    if let Some(at) = reference.find("sha256:") {
+        return reference.get(at..at + 15).unwrap_or(&reference[at..]);
+    }
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    match name.split_once(':') {
+        Some((before, tag)) if tag.len() == 40 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            name.get(..before.len() + 8).unwrap_or(name)
+        }
+        _ => name,
     }
 }
 
@@ -303,4 +306,22 @@ fn way_back(rows: &mut Rows, back: &WayBack) {
         aside.push("not proven good".into());
     }
     rows.row("way back", &back.words, &aside.join("; "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_shown_by_what_tells_them_apart() {
+        let commit = "4be81d0c5f4be81d0c5f4be81d0c5f4be81d0c5f";
+        for (reference, shown) in [
+            (format!("registry.example.com/shop-api@sha256:77ab09c1{commit}"), "sha256:77ab09c1"),
+            (format!("registry.example.com/shop-api:{commit}"), "shop-api:4be81d0"),
+            ("registry.example.com:5000/shop-api:ok-17".to_owned(), "shop-api:ok-17"),
+            ("shop-api".to_owned(), "shop-api"),
+        ] {
+            assert_eq!(digest(&reference), shown);
+        }
+    }
 }

@@ -57,9 +57,12 @@ const TOKEN_STARTS: [&str; 16] = [
 /// sequences; and without lines of more than [`LINE_LIMIT`] characters. Lines stay lines.
 #[must_use]
 pub fn scrub(text: &str) -> String {
-    let text = hide_pem(&printable(capped(text)));
-    let lines = text.split('\n').map(|line| shortened(&hide_tokens(&hide_urls(&hide_pairs(line)))));
-    lines.collect::<Vec<_>>().join("\n")
+    scrubbed(capped(text)).join("\n")
+}
+
+fn scrubbed(text: &str) -> Vec<String> {
+    let text = hide_pem(&printable(text));
+    text.split('\n').map(|line| shortened(&hide_tokens(&hide_urls(&hide_pairs(line))))).collect()
 }
 
 /// As [`scrub`], and on one line.
@@ -74,11 +77,12 @@ pub fn scrub_line(text: &str) -> String {
 /// fewer of them afterwards.
 pub fn scrub_lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> Vec<String> {
     // A line break inside a line would make two of it.
-    let lines: Vec<_> = lines.into_iter().map(|line| line.as_ref().replace(['\n', '\r'], " ")).collect();
+    let one = |line: T| capped(line.as_ref()).replace(['\n', '\r'], " ");
+    let lines: Vec<_> = lines.into_iter().map(one).collect();
     if lines.is_empty() {
         return lines;
     }
-    scrub(&lines.join("\n")).split('\n').map(str::to_owned).collect()
+    scrubbed(&lines.join("\n"))
 }
 
 fn capped(text: &str) -> &str {

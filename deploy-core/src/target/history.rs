@@ -4,7 +4,10 @@ use super::Target;
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Outcome, Revision, RolloutId, Snapshot, TargetName},
-    state::journal::{Entry, Fact},
+    state::{
+        journal::{Entry, Fact, StepState},
+        process::Alive,
+    },
 };
 
 /// One deploy of the history.
@@ -19,7 +22,7 @@ pub struct Deploy {
     pub actor: String,
     /// From where.
     pub from: Revision,
-    /// To where.
+    /// To where. What the platform names only once it is made has that name here, as soon as a step returned it.
     pub to: Revision,
     /// Whether it was a rollback.
     pub rollback: bool,
@@ -49,6 +52,8 @@ pub struct Status {
     pub unfinished: Option<RolloutId>,
     /// Who runs it, in words.
     pub holder: Option<String>,
+    /// Whether that process exists, as far as can be told from here.
+    pub driven: bool,
     /// Revisions that proved themselves, newest first.
     pub known_good: Vec<Revision>,
 }
@@ -84,6 +89,15 @@ impl Target {
                         deploy.outcome = Some((**outcome).clone());
                     }
                 }
+                Fact::Step { output: Some(output), state: StepState::Done, .. } => {
+                    let made = output.get("revision").cloned().map(serde_json::from_value::<Revision>);
+                    if let (Some(Ok(made)), Some(deploy)) = (made, deploys.last_mut())
+                        && deploy.rollout == entry.rollout
+                        && deploy.to.declared.is_empty()
+                    {
+                        deploy.to.name = made.name;
+                    }
+                }
                 _ => {}
             }
         }
@@ -113,12 +127,15 @@ impl Target {
     pub async fn status(&self) -> Result<Status> {
         let now = self.place.inspect().await?;
         let head = self.home().await?.map(|(_, head)| head);
-        let holder = head.as_ref().and_then(|head| head.holder.as_ref()).map(crate::launch::owner_words);
+        let holder = head.as_ref().and_then(|head| head.holder.as_ref());
+        let driven = holder.is_some_and(|holder| self.deployer.0.liveness.of(holder) != Alive::Dead);
+        let holder = holder.map(crate::launch::owner_words);
         Ok(Status {
             target: self.name()?.clone(),
             now,
             unfinished: head.as_ref().and_then(|head| head.claim.clone()),
             holder,
+            driven,
             known_good: head
                 .map_or(Vec::new(), |head| head.known_good.into_iter().map(|good| good.revision).collect()),
         })

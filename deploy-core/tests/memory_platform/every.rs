@@ -129,7 +129,7 @@ async fn plans_are_the_same_again_and_refuse_what_does_not_fit() {
         ];
         for release in bad {
             let error = bench.plan(&Goal::Deploy(release)).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{shape:?}");
+            assert_eq!(error.kind(), ErrorKind::Refused, "{shape:?}");
         }
         let mut gone = bench.world.serving();
         gone.handle = serde_json::json!({ "at": { shape.components()[0]: "never:9" } });

@@ -130,7 +130,15 @@ impl Here {
 
     /// Whether a revision can never be healthy.
     pub(super) fn is_bad(&self, revision: &str) -> bool {
-        let lives = [Behaviour::Ok, Behaviour::Slow, Behaviour::Flaky, Behaviour::Spot, Behaviour::PullLimit];
+        let lives = [
+            Behaviour::Ok,
+            Behaviour::Slow,
+            Behaviour::Flaky,
+            Behaviour::Spot,
+            Behaviour::Retired,
+            Behaviour::Infra,
+            Behaviour::PullLimit,
+        ];
         let behaviours = self.emulator.with(|world| world.behaviours(revision));
         behaviours.iter().any(|behaviour| !lives.contains(behaviour))
     }

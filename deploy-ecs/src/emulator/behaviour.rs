@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Behaviour {
-    /// Starts and stays well. A one-off task that was given a command ends with exit code 0.
+    /// Starts and stays well. A one-off task runs until it is stopped, unless its overrides name a command: then it
+    /// ends by itself, after five seconds with exit code 0. `exit N` in the command is another exit code, `sleep N`
+    /// another time in seconds: `sh -c "sleep 2; exit 3"`.
     Ok,
     /// As `ok`, but starts late.
     Slow,
@@ -23,25 +25,41 @@ pub enum Behaviour {
     NoPull,
     /// Its image cannot be pulled now: the registry's rate limit.
     PullLimit,
+    /// Its image's manifest cannot be pulled: `CannotPullImageManifestError`.
+    NoManifest,
     /// Its command does not exist in the image.
     BadCmd,
+    /// Its container cannot be created: `CannotCreateContainerError`.
+    NoCreate,
+    /// Its container runtime fails: `ContainerRuntimeError`.
+    NoRuntime,
     /// Its secret may not be read.
     NoSecret,
+    /// Its secret does not exist.
+    LostSecret,
+    /// Its log driver cannot be set up.
+    NoLogs,
     /// Its network has no way to the registry: fails after a long timeout.
     NoNet,
     /// Starts, and fails every health check that the service or the container has; with no check, nobody notices.
     Unhealthy,
     /// Is healthy at first, and crashes about a minute later.
     Flaky,
+    /// About half of its tasks are well, and the others crash.
+    Half,
     /// Cannot be placed.
     NoCapacity,
     /// Is healthy, and its Spot capacity is taken away about a minute later.
     Spot,
+    /// Is healthy, and its host is retired about a minute later.
+    Retired,
+    /// Is healthy, and its infrastructure fails about a minute later.
+    Infra,
 }
 
 impl Behaviour {
     /// Every behaviour.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::Slow,
         Self::Crash,
@@ -50,13 +68,21 @@ impl Behaviour {
         Self::Segv,
         Self::NoPull,
         Self::PullLimit,
+        Self::NoManifest,
         Self::BadCmd,
+        Self::NoCreate,
+        Self::NoRuntime,
         Self::NoSecret,
+        Self::LostSecret,
+        Self::NoLogs,
         Self::NoNet,
         Self::Unhealthy,
         Self::Flaky,
+        Self::Half,
         Self::NoCapacity,
         Self::Spot,
+        Self::Retired,
+        Self::Infra,
     ];
 
     /// The word that a tag begins with.
@@ -70,13 +96,21 @@ impl Behaviour {
             Self::Segv => "segv",
             Self::NoPull => "nopull",
             Self::PullLimit => "pulllimit",
+            Self::NoManifest => "nomanifest",
             Self::BadCmd => "badcmd",
+            Self::NoCreate => "nocreate",
+            Self::NoRuntime => "noruntime",
             Self::NoSecret => "nosecret",
+            Self::LostSecret => "lostsecret",
+            Self::NoLogs => "nologs",
             Self::NoNet => "nonet",
             Self::Unhealthy => "unhealthy",
             Self::Flaky => "flaky",
+            Self::Half => "half",
             Self::NoCapacity => "nocapacity",
             Self::Spot => "spot",
+            Self::Retired => "retired",
+            Self::Infra => "infra",
         }
     }
 
@@ -127,6 +161,9 @@ pub struct Timings {
     pub place_again_ms: i64,
     /// The longest back-off.
     pub backoff_max_ms: i64,
+    /// How long a failed deployment stays in its service's list, if its tasks are gone earlier. ECS has it there until
+    /// the last one is drained, which takes longer than the short waits of [`Timings::quick`].
+    pub failed_listed_ms: i64,
     /// How long a one-off task with a command runs.
     pub job_ms: i64,
     /// How long a stopped task can be described.
@@ -155,9 +192,15 @@ impl Timings {
             backoff_first_ms: 1_000,
             place_again_ms: 1_000,
             backoff_max_ms: 60_000,
+            failed_listed_ms: 0,
             job_ms: 5_000,
             keep_stopped_ms: 3_600_000,
         }
+    }
+
+    /// As quick, for clients that look every few seconds: what fails can be seen for a while.
+    pub fn served() -> Self {
+        Self { failed_listed_ms: 10_000, ..Self::quick() }
     }
 
     /// About what Fargate behind a load balancer with AWS's defaults takes.

@@ -31,6 +31,11 @@ impl Cause {
         }
     }
 
+    /// Something around the task has ended it.
+    fn taken(code: &'static str, reason: &str) -> Self {
+        Self { code, reason: reason.to_owned(), container_reason: None, exit_code: Some(143) }
+    }
+
     fn not_started(reason: String) -> Self {
         Self { code: "TaskFailedToStart", container_reason: Some(reason.clone()), reason, exit_code: None }
     }
@@ -53,6 +58,10 @@ pub(super) fn own_cause(core: &Core, task: &Task) -> Cause {
             "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {image}: \
              {image}: not found"
         )),
+        Behaviour::NoManifest => Cause::not_started(format!(
+            "CannotPullImageManifestError: Error response from daemon: manifest for {image} not found: manifest unknown: \
+             Requested image not found"
+        )),
         Behaviour::PullLimit => Cause::not_started(format!(
             "CannotPullContainerError: pull image manifest has been retried 5 time(s): httpReadSeeker: failed open: \
              unexpected status code {image}: 429 Too Many Requests - Server message: toomanyrequests: You have reached \
@@ -64,6 +73,35 @@ pub(super) fn own_cause(core: &Core, task: &Task) -> Cause {
              process: exec: \"/app/srv\": stat /app/srv: no such file or directory: unknown"
                 .to_owned(),
         ),
+        Behaviour::NoCreate => Cause::not_started(
+            "CannotCreateContainerError: Error response from daemon: invalid mount config for type \"bind\": bind source \
+             path does not exist: /data"
+                .to_owned(),
+        ),
+        Behaviour::NoRuntime => Cause::not_started(
+            "ContainerRuntimeError: failed to create new container runtime task: failed to create shim task: context \
+             deadline exceeded: unknown"
+                .to_owned(),
+        ),
+        Behaviour::NoLogs => Cause {
+            container_reason: None,
+            ..Cause::not_started(
+                "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: \
+                 failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not \
+                 exist.: exit status 1"
+                    .to_owned(),
+            )
+        },
+        Behaviour::LostSecret => Cause {
+            container_reason: None,
+            ..Cause::not_started(format!(
+                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \
+                 failed: unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch \
+                 secret arn:aws:secretsmanager:{}:{}:secret:app from secrets manager: ResourceNotFoundException: \
+                 Secrets Manager can't find the specified secret.",
+                core.config.region, core.config.account
+            ))
+        },
         Behaviour::NoSecret => Cause {
             container_reason: None,
             ..Cause::not_started(format!(
@@ -88,12 +126,15 @@ pub(super) fn own_cause(core: &Core, task: &Task) -> Cause {
             Some(target) => format!("Task failed ELB health checks in (target-group {})", target.group),
             None => "Task failed container health checks".to_owned(),
         }),
-        Behaviour::Spot => Cause {
-            code: "SpotInterruption",
-            reason: "Your Spot Task was interrupted.".to_owned(),
-            container_reason: None,
-            exit_code: Some(143),
-        },
-        _ => Cause::exited(0, None),
+        Behaviour::Spot => Cause::taken("SpotInterruption", "Your Spot Task was interrupted."),
+        Behaviour::Retired => Cause::taken(
+            "TerminationNotice",
+            "ECS is performing maintenance on the underlying infrastructure hosting the task.",
+        ),
+        Behaviour::Infra => Cause::taken(
+            "InfrastructureHealth",
+            "The task was stopped because its underlying infrastructure is impaired.",
+        ),
+        _ => Cause::exited(task.job.map_or(0, |job| job.exit_code), None),
     }
 }

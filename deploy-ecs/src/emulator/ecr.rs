@@ -1,4 +1,4 @@
-//! The account's image registry.
+//! The account's image registry: what it has.
 //!
 //! Every repository of the account has an image under each tag that begins with a behaviour's word, without
 //! anybody having pushed it; other tags exist once somebody put them.
@@ -7,32 +7,34 @@ use std::collections::BTreeMap;
 
 use deploy_core::hash;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::behaviour::Behaviour;
 use super::config::Config;
-use super::error::ApiError;
-use super::params::{Params, time};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Registry {
-    repositories: BTreeMap<String, Repository>,
+    pub(super) repositories: BTreeMap<String, Repository>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Repository {
+pub(super) struct Repository {
+    /// Somebody has created it; all others are there as well, without anybody having done so.
+    pub(super) created: bool,
     /// By digest.
-    images: BTreeMap<String, Stored>,
-    tags: BTreeMap<String, String>,
+    pub(super) images: BTreeMap<String, Stored>,
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Stored {
-    behaviour: Behaviour,
-    manifest: String,
-    media_type: String,
-    tags: Vec<String>,
-    pushed_at: i64,
+pub(super) struct Stored {
+    pub(super) behaviour: Behaviour,
+    pub(super) manifest: String,
+    pub(super) media_type: String,
+    pub(super) tags: Vec<String>,
+    pub(super) pushed_at: i64,
+    /// The image's configuration, if it was made here.
+    pub(super) config: Option<String>,
 }
 
 /// What a reference to an image leads to.
@@ -44,28 +46,45 @@ pub(super) struct Resolved {
 
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-fn sha256(text: &str) -> String {
+pub(super) fn sha256(text: &str) -> String {
     format!("sha256:{}", hash::bytes(text.as_bytes()))
 }
 
-/// The manifest of an image that nobody pushed: made from its name, so that every run has the same digests.
-fn made_manifest(repository: &str, tag: &str) -> String {
-    let config = sha256(&format!("config of {repository}:{tag}"));
+/// An image that nobody pushed: manifest and configuration, made from its name, so that every run has the same
+/// digests. It is for `arm64` if its tag has that word (`ok-arm64`), else for `amd64`.
+fn made(repository: &str, tag: &str) -> (String, String) {
+    let words = tag.split(|c: char| !c.is_ascii_alphanumeric());
+    let architecture = if words.clone().any(|word| word == "arm64") { "arm64" } else { "amd64" };
     let layer = sha256(&format!("layer of {repository}:{tag}"));
-    json!({
+    let config = json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Cmd": ["/app/srv"]},
+        "rootfs": {"type": "layers", "diff_ids": [layer]},
+    })
+    .to_string();
+    let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MEDIA_TYPE,
-        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1472, "digest": config},
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json", "size": config.len(), "digest": sha256(&config),
+        },
         "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 2_802_957, "digest": layer}],
-    })
-    .to_string()
+    });
+    (manifest.to_string(), config)
+}
+
+/// Repository, tag and digest, if the image is in a registry of this account, in whatever region.
+fn own_name<'a>(config: &Config, image: &'a str) -> Option<&'a str> {
+    let (host, name) = image.split_once('/')?;
+    let rest = host.strip_prefix(config.account.as_str())?.strip_prefix(".dkr.ecr")?;
+    (rest.starts_with(['.', '-']) && rest.contains(".amazonaws.")).then_some(name)
 }
 
 impl Registry {
     /// What the container agent finds under `image`. Images of other registries behave as `ok`.
     pub(super) fn resolve(&mut self, config: &Config, now: i64, image: &str) -> Resolved {
-        let own = format!("{}/", config.registry());
-        let Some(name) = image.strip_prefix(&own) else {
+        let Some(name) = own_name(config, image) else {
             let digest = image.split_once('@').map_or_else(|| sha256(image), |(_, digest)| digest.to_owned());
             return Resolved { digest: Some(digest), behaviour: Behaviour::Ok };
         };
@@ -94,11 +113,33 @@ impl Registry {
             return Some((digest.clone(), stored.behaviour));
         }
         let behaviour = Behaviour::of_tag(tag)?;
-        let digest = self.put(now, repository, Some(tag), made_manifest(repository, tag), None);
-        Some((digest, behaviour))
+        Some((self.make(now, repository, tag), behaviour))
     }
 
-    fn by_digest(&self, repository: &str, digest: &str) -> Option<&Stored> {
+    fn make(&mut self, now: i64, repository: &str, tag: &str) -> String {
+        let (manifest, config) = made(repository, tag);
+        let digest = self.put(now, repository, Some(tag), manifest, None);
+        if let Some(stored) = self.repositories.get_mut(repository).and_then(|r| r.images.get_mut(&digest)) {
+            stored.config = Some(config);
+        }
+        digest
+    }
+
+    /// Looks at every behaviour's bare word, so that a list of the repository has them.
+    pub(super) fn make_usual(&mut self, now: i64, repository: &str) {
+        for behaviour in Behaviour::ALL {
+            self.by_tag(now, repository, behaviour.word());
+        }
+    }
+
+    /// The configuration that was made under this digest.
+    pub(super) fn config_blob(&self, repository: Option<&str>, digest: &str) -> Option<&str> {
+        let within = self.repositories.iter().filter(|(name, _)| repository.is_none_or(|r| r == *name));
+        let configs = within.flat_map(|(_, r)| r.images.values()).filter_map(|i| i.config.as_deref());
+        configs.into_iter().find(|config| sha256(config) == digest)
+    }
+
+    pub(super) fn by_digest(&self, repository: &str, digest: &str) -> Option<&Stored> {
         self.repositories.get(repository)?.images.get(digest)
     }
 
@@ -121,6 +162,7 @@ impl Registry {
             media_type,
             tags: Vec::new(),
             pushed_at: now,
+            config: None,
         });
         if let Some(tag) = tag {
             for stored in repo.images.values_mut() {
@@ -142,158 +184,12 @@ impl Registry {
         tag: &str,
         behaviour: Behaviour,
     ) -> String {
-        let digest = self.put(now, repository, Some(tag), made_manifest(repository, tag), None);
+        let digest = self.make(now, repository, tag);
         if let Some(stored) = self.repositories.get_mut(repository).and_then(|r| r.images.get_mut(&digest)) {
             stored.behaviour = behaviour;
         }
         digest
     }
-
-    pub(super) fn call(
-        &mut self,
-        config: &Config,
-        now: i64,
-        action: &str,
-        params: Params<'_>,
-    ) -> Result<Value, ApiError> {
-        let other = params.str("registryId")?.filter(|id| *id != config.account);
-        if let (Some(other), true) = (other, action != "GetAuthorizationToken") {
-            return Err(ApiError::client(
-                "RepositoryNotFoundException",
-                format!("The repository does not exist in the registry with id '{other}'"),
-            ));
-        }
-        match action {
-            "DescribeImages" => self.describe_images(config, now, params),
-            "BatchGetImage" => self.batch_get_image(config, now, params),
-            "ListImages" => {
-                let name = params.need("repositoryName")?;
-                let ids: Vec<Value> = self
-                    .repositories
-                    .get(name)
-                    .into_iter()
-                    .flat_map(|r| &r.tags)
-                    .map(|(tag, digest)| json!({"imageTag": tag, "imageDigest": digest}))
-                    .collect();
-                Ok(json!({ "imageIds": ids }))
-            }
-            "PutImage" => {
-                let name = params.need("repositoryName")?;
-                let manifest = params.need("imageManifest")?.to_owned();
-                let tag = params.str("imageTag")?;
-                let media_type = params.str("imageManifestMediaType")?;
-                let digest = self.put(now, name, tag, manifest.clone(), media_type);
-                let mut id = json!({ "imageDigest": digest });
-                if let Some(tag) = tag {
-                    id["imageTag"] = tag.into();
-                }
-                Ok(json!({"image": {
-                    "registryId": config.account, "repositoryName": name, "imageId": id, "imageManifest": manifest,
-                }}))
-            }
-            "DescribeRepositories" => {
-                let asked = params.strings("repositoryNames")?;
-                let names: Vec<&str> = if asked.is_empty() {
-                    self.repositories.keys().map(String::as_str).collect()
-                } else {
-                    asked
-                };
-                Ok(
-                    json!({"repositories": names.iter().map(|n| repository_view(config, n)).collect::<Vec<_>>()}),
-                )
-            }
-            "CreateRepository" => {
-                let name = params.need("repositoryName")?;
-                self.repositories.entry(name.to_owned()).or_default();
-                Ok(json!({"repository": repository_view(config, name)}))
-            }
-            _ => Err(ApiError::unknown_operation(action)),
-        }
-    }
-
-    /// The digest that an image id of a request means.
-    fn find(&mut self, now: i64, repository: &str, id: &Value) -> Option<String> {
-        let tag = id.get("imageTag").and_then(Value::as_str);
-        let digest = id.get("imageDigest").and_then(Value::as_str);
-        match (tag, digest) {
-            (_, Some(digest)) => self.by_digest(repository, digest).map(|_| digest.to_owned()),
-            (Some(tag), None) => self.by_tag(now, repository, tag).map(|(digest, _)| digest),
-            (None, None) => None,
-        }
-    }
-
-    fn describe_images(&mut self, config: &Config, now: i64, params: Params<'_>) -> Result<Value, ApiError> {
-        let name = params.need("repositoryName")?;
-        let ids = params.list("imageIds")?;
-        let mut digests = Vec::new();
-        for id in ids {
-            digests.push(self.find(now, name, id).ok_or_else(|| {
-                ApiError::client(
-                    "ImageNotFoundException",
-                    format!(
-                        "The image with imageId {id} does not exist within the repository with name '{name}'"
-                    ),
-                )
-            })?);
-        }
-        let repo = self.repositories.get(name);
-        if ids.is_empty() {
-            digests.extend(repo.into_iter().flat_map(|r| r.images.keys().cloned()));
-        }
-        let details: Vec<Value> = digests
-            .iter()
-            .filter_map(|digest| Some((digest, repo?.images.get(digest)?)))
-            .map(|(digest, stored)| {
-                json!({
-                    "registryId": config.account,
-                    "repositoryName": name,
-                    "imageDigest": digest,
-                    "imageTags": stored.tags,
-                    "imageSizeInBytes": 2_804_429,
-                    "imagePushedAt": time(stored.pushed_at),
-                    "imageManifestMediaType": stored.media_type,
-                })
-            })
-            .collect();
-        Ok(json!({ "imageDetails": details }))
-    }
-
-    fn batch_get_image(&mut self, config: &Config, now: i64, params: Params<'_>) -> Result<Value, ApiError> {
-        let name = params.need("repositoryName")?;
-        let (mut images, mut failures) = (Vec::new(), Vec::new());
-        for id in params.list("imageIds")? {
-            let found = self.find(now, name, id).and_then(|d| Some((self.by_digest(name, &d)?, d)));
-            match found {
-                Some((stored, digest)) => {
-                    let mut image_id = json!({ "imageDigest": digest });
-                    if let Some(tag) = id.get("imageTag") {
-                        image_id["imageTag"] = tag.clone();
-                    }
-                    images.push(json!({
-                        "registryId": config.account,
-                        "repositoryName": name,
-                        "imageId": image_id,
-                        "imageManifest": stored.manifest,
-                        "imageManifestMediaType": stored.media_type,
-                    }));
-                }
-                None => failures.push(json!({
-                    "imageId": id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found",
-                })),
-            }
-        }
-        Ok(json!({"images": images, "failures": failures}))
-    }
-}
-
-fn repository_view(config: &Config, name: &str) -> Value {
-    json!({
-        "repositoryName": name,
-        "registryId": config.account,
-        "repositoryArn": format!("arn:aws:ecr:{}:{}:repository/{name}", config.region, config.account),
-        "repositoryUri": format!("{}/{name}", config.registry()),
-        "imageTagMutability": "MUTABLE",
-    })
 }
 
 #[cfg(test)]
@@ -311,6 +207,13 @@ mod tests {
         assert_eq!(pinned.behaviour, Behaviour::Crash, "a digest keeps its tag's behaviour");
         assert_eq!(registry.resolve(&config, 0, &format!("{own}/chat:v1")).behaviour, Behaviour::NoPull);
         assert_eq!(registry.resolve(&config, 0, "nginx:crash").behaviour, Behaviour::Ok);
+        let elsewhere = own.replace("us-east-1", "eu-west-1");
+        assert_eq!(
+            registry.resolve(&config, 0, &format!("{elsewhere}/chat:oom-1")).behaviour,
+            Behaviour::Oom
+        );
+        let other = own.replace("123456789012", "999999999999");
+        assert_eq!(registry.resolve(&config, 0, &format!("{other}/chat:oom-1")).behaviour, Behaviour::Ok);
         registry.put(0, "chat", Some("v1"), "{}".to_owned(), None);
         registry.put(0, "chat", Some("oom"), "{}".to_owned(), None);
         let moved = registry.resolve(&config, 0, &format!("{own}/chat:oom"));

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::ecs::{active_service, cluster, missing, service};
-use super::ecs_services::{revision_arn, revision_counts};
+use super::ecs::{cluster, missing, own_account, service};
 use super::error::ApiError;
 use super::lifecycle::fill;
 use super::params::{Params, listed, page, time};
 use super::rollout::{self, Because};
-use super::state::{Cluster, Revision, SdStatus, Service, ServiceDeployment};
+use super::service_view::{revision_arn, revision_counts};
+use super::state::{Cluster, Revision, SdStatus, Service, ServiceDeployment, ServiceStatus};
 use super::world::World;
 
 fn not_found() -> ApiError {
@@ -90,8 +90,12 @@ fn find<'a>(world: &'a World, arn: &str) -> Option<(&'a Cluster, &'a Service, &'
 
 pub(super) fn describe(world: &World, params: Params<'_>) -> Result<Value, ApiError> {
     let arns = params.up_to("serviceDeploymentArns", 20)?;
+    if arns.is_empty() {
+        return Err(ApiError::invalid("Service deployment ARNs cannot be empty."));
+    }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for arn in arns {
+        own_account(world, arn)?;
         match find(world, arn) {
             Some((c, s, d)) => found.push(view(c, s, d)),
             None => failures.push(missing(arn)),
@@ -102,6 +106,9 @@ pub(super) fn describe(world: &World, params: Params<'_>) -> Result<Value, ApiEr
 
 pub(super) fn describe_revisions(world: &World, params: Params<'_>) -> Result<Value, ApiError> {
     let arns = params.up_to("serviceRevisionArns", 20)?;
+    if arns.is_empty() {
+        return Err(ApiError::invalid("Service revision ARNs cannot be empty."));
+    }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for arn in arns {
         let of = |s: &&Service, r: &Revision| revision_arn(s, &r.number) == arn;
@@ -149,9 +156,8 @@ pub(super) fn stop(world: &mut World, params: Params<'_>) -> Result<Value, ApiEr
         )));
     }
     let (known, found, deployment) = find(world, arn).ok_or_else(not_found)?;
-    let (key, status) = (known.name.clone(), deployment.status);
-    let name = active_service(known, &found.name)?;
-    if status.finished() {
+    let (key, name, status) = (known.name.clone(), found.name.clone(), deployment.status);
+    if status.finished() || found.status != ServiceStatus::Active {
         return Err(ApiError::client(
             "ConflictException",
             "The service deployment cannot be stopped because it is already finished.",

@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ecs::{active_service, arn_of, cluster, cluster_name, missing, service, set_tags, tags_of};
+use super::ecs::{active_service, arn_of, cluster, cluster_name, missing, own_account, service};
+use super::ecs_tags::{given_tags, set_tags};
 use super::error::ApiError;
-use super::lifecycle::fill;
-use super::params::{Params, listed, page, time};
-use super::scheduler::{self, counts};
-use super::state::{Cluster, Deployment, Image, Service, ServiceStatus, TaskDefinition};
+use super::params::{Params, listed, page};
+use super::scheduler;
+use super::service_view::view;
+use super::state::{Image, Service, ServiceStatus, TaskDefinition};
 use super::world::World;
 use super::{ecs_definitions, rollout};
 
@@ -23,6 +24,12 @@ const NOT_SETTINGS: [&str; 9] = [
     "forceNewDeployment",
     "include",
 ];
+
+/// The longest name of a service.
+const NAME: usize = 255;
+
+/// The platform version that `LATEST` means.
+const FARGATE_VERSION: &str = "1.4.0";
 
 /// Updates that stale reads may not have seen yet.
 const PAST: usize = 8;
@@ -43,14 +50,55 @@ pub(super) fn images(world: &mut World, definition: &TaskDefinition) -> Vec<Imag
         .collect()
 }
 
-/// What the settings and the definition must have in common.
-fn check(settings: &Map<String, Value>, definition: &TaskDefinition) -> Result<(), ApiError> {
+/// The fields that a task has of its service's or its request's settings.
+pub(super) fn launch_fields(settings: &Map<String, Value>) -> Map<String, Value> {
+    let kept = ["launchType", "platformVersion", "enableExecuteCommand"];
+    let mut fields: Map<String, Value> = settings
+        .iter()
+        .filter(|(key, value)| kept.contains(&key.as_str()) && !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let provider = settings.get("capacityProviderStrategy").and_then(|s| s.pointer("/0/capacityProvider"));
+    if let Some(provider) = provider {
+        fields.insert("capacityProviderName".to_owned(), provider.clone());
+        if provider.as_str().is_some_and(|p| p.starts_with("FARGATE")) {
+            fields.insert("launchType".to_owned(), json!("FARGATE"));
+        }
+    }
+    if fields.get("launchType").and_then(Value::as_str) == Some("FARGATE") {
+        fields.insert("platformVersion".to_owned(), json!(FARGATE_VERSION));
+        fields.insert("platformFamily".to_owned(), json!("Linux"));
+    }
+    fields
+}
+
+/// What the request's or the service's network and launch type need of the definition.
+pub(super) fn check_network(
+    settings: &Map<String, Value>,
+    definition: &TaskDefinition,
+) -> Result<(), ApiError> {
     let awsvpc = definition.fields.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
     if awsvpc && !settings.get("networkConfiguration").is_some_and(Value::is_object) {
         return Err(ApiError::invalid(
             "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
         ));
     }
+    let has = |key: &str| settings.get(key).is_some_and(|v| !v.is_null() && *v != json!([]));
+    if has("launchType") && has("capacityProviderStrategy") {
+        return Err(ApiError::invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+        ));
+    }
+    let fargate = settings.get("launchType").and_then(Value::as_str) == Some("FARGATE");
+    if fargate && !awsvpc {
+        return Err(ApiError::invalid("Task definition does not support launch_type FARGATE."));
+    }
+    Ok(())
+}
+
+/// What the settings and the definition must have in common.
+fn check(settings: &Map<String, Value>, definition: &TaskDefinition) -> Result<(), ApiError> {
+    check_network(settings, definition)?;
     let containers = definition.fields.get("containerDefinitions").and_then(Value::as_array);
     let balancers = settings.get("loadBalancers").and_then(Value::as_array);
     for name in balancers.into_iter().flatten().filter_map(|b| b.get("containerName")?.as_str()) {
@@ -76,6 +124,13 @@ fn desired_count(params: Params<'_>) -> Result<Option<i64>, ApiError> {
 pub(super) fn create(world: &mut World, params: Params<'_>) -> Result<Value, ApiError> {
     let key = cluster_name(params)?.to_owned();
     let name = params.need("serviceName")?.to_owned();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.len() > NAME || !name.chars().all(allowed) {
+        return Err(ApiError::invalid(format!(
+            "Service names have up to {NAME} letters, digits, hyphens and underscores."
+        )));
+    }
+    let tags = given_tags(params)?;
     let known = cluster(world, params)?;
     let cluster_arn = known.arn.clone();
     if let Some(existing) = known.services.get(&name) {
@@ -83,7 +138,10 @@ pub(super) fn create(world: &mut World, params: Params<'_>) -> Result<Value, Api
             ServiceStatus::Draining => {
                 return Err(ApiError::invalid("Unable to Start a service that is still Draining."));
             }
-            ServiceStatus::Active if existing.created_from == Value::Object(params.all().clone()) => {
+            ServiceStatus::Active
+                if params.get("clientToken").is_some()
+                    && existing.created_from == Value::Object(params.all().clone()) =>
+            {
                 return Ok(json!({"service": view(world, known, existing, true)}));
             }
             ServiceStatus::Active => {
@@ -102,7 +160,12 @@ pub(super) fn create(world: &mut World, params: Params<'_>) -> Result<Value, Api
         cluster: key.clone(),
         cluster_arn,
         status: ServiceStatus::Active,
-        desired: desired_count(params)?.unwrap_or(0),
+        desired: if params.str("schedulingStrategy")? == Some("DAEMON") {
+            // One task per container instance, of which there are none.
+            0
+        } else {
+            desired_count(params)?.unwrap_or(0)
+        },
         task_definition: definition.arn,
         settings,
         deployments: Vec::new(),
@@ -117,7 +180,7 @@ pub(super) fn create(world: &mut World, params: Params<'_>) -> Result<Value, Api
         past: Default::default(),
         name: name.clone(),
     };
-    set_tags(world, &made.arn, params)?;
+    set_tags(world, &made.arn, tags);
     rollout::start(&mut world.core, &mut made, images);
     if let Some(cluster) = world.clusters.get_mut(&key) {
         cluster.services.insert(name.clone(), made);
@@ -191,6 +254,7 @@ pub(super) fn describe(world: &World, params: Params<'_>) -> Result<Value, ApiEr
     let lag_ms = world.core.config.stale_ms.max(world.core.lag_ms);
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
+        own_account(world, name)?;
         match service(known, name) {
             // The first update that this read does not see yet.
             Some(s) => found.push(match s.past.iter().find(|(at, _)| *at > world.core.now - lag_ms) {
@@ -205,14 +269,16 @@ pub(super) fn describe(world: &World, params: Params<'_>) -> Result<Value, ApiEr
 
 pub(super) fn list(world: &World, params: Params<'_>) -> Result<Value, ApiError> {
     let known = cluster(world, params)?;
-    let launch_type = params.str("launchType")?;
+    let (launch_type, strategy) = (params.str("launchType")?, params.str("schedulingStrategy")?);
+    let is = |s: &Service, key: &str, default: &str, asked: Option<&str>| {
+        asked.is_none_or(|asked| s.settings.get(key).and_then(Value::as_str).unwrap_or(default) == asked)
+    };
     let arns: Vec<Value> = known
         .services
         .values()
         .filter(|s| s.status != ServiceStatus::Inactive)
-        .filter(|s| {
-            launch_type.is_none_or(|t| s.settings.get("launchType").and_then(Value::as_str) == Some(t))
-        })
+        .filter(|s| is(s, "launchType", "EC2", launch_type))
+        .filter(|s| is(s, "schedulingStrategy", "REPLICA", strategy))
         .map(|s| s.arn.clone().into())
         .collect();
     let (arns, token) = page(arns, params, 10, 100)?;
@@ -221,7 +287,14 @@ pub(super) fn list(world: &World, params: Params<'_>) -> Result<Value, ApiError>
 
 pub(super) fn delete(world: &mut World, params: Params<'_>) -> Result<Value, ApiError> {
     let key = cluster_name(params)?.to_owned();
-    let name = active_service(cluster(world, params)?, params.need("service")?)?;
+    let known = cluster(world, params)?;
+    let found = service(known, params.need("service")?).ok_or_else(ApiError::service_not_found)?;
+    let name = found.name.clone();
+    match found.status {
+        ServiceStatus::Active => {}
+        ServiceStatus::Draining => return one(world, &key, &name),
+        ServiceStatus::Inactive => return Err(ApiError::service_not_found()),
+    }
     let force = params.bool("force")?;
     let core = &mut world.core;
     let found = world.clusters.get_mut(&key).and_then(|c| c.services.get_mut(&name));
@@ -234,88 +307,4 @@ pub(super) fn delete(world: &mut World, params: Params<'_>) -> Result<Value, Api
     let after = core.config.timings.reconcile_ms;
     scheduler::wake(core, service, after);
     one(world, &key, &name)
-}
-
-/// A service as the API describes it.
-pub(super) fn view(world: &World, cluster: &Cluster, service: &Service, with_tags: bool) -> Value {
-    let (running, pending) = counts(cluster, service, None);
-    let deployments: Vec<Value> =
-        service.deployments.iter().map(|d| deployment_view(cluster, service, d)).collect();
-    let revisions: Vec<Value> =
-        service.deployments.iter().map(|d| revision_counts(cluster, service, &d.number)).collect();
-    let mut view = Value::Object(service.settings.clone());
-    let own = json!({
-        "serviceArn": service.arn,
-        "serviceName": service.name,
-        "clusterArn": service.cluster_arn,
-        "status": service.status,
-        "desiredCount": service.desired,
-        "runningCount": running,
-        "pendingCount": pending,
-        "taskDefinition": service.task_definition,
-        "deploymentConfiguration": rollout::configuration(service),
-        "deployments": deployments,
-        "events": scheduler::events_view(service),
-        "createdAt": time(service.created_at),
-        "createdBy": world.core.config.caller_arn(),
-        "currentServiceRevisions": revisions,
-    });
-    if let (Value::Object(view), Value::Object(own)) = (&mut view, own) {
-        view.extend(own);
-        for key in ["loadBalancers", "serviceRegistries", "placementConstraints", "placementStrategy"] {
-            view.entry(key).or_insert_with(|| json!([]));
-        }
-        for (key, default) in [
-            ("schedulingStrategy", json!("REPLICA")),
-            ("deploymentController", json!({"type": "ECS"})),
-            ("enableECSManagedTags", json!(false)),
-            ("enableExecuteCommand", json!(false)),
-            ("propagateTags", json!("NONE")),
-        ] {
-            view.entry(key).or_insert(default);
-        }
-    }
-    let current = service.service_deployments.first();
-    fill(&mut view, "currentServiceDeployment", current.map(|d| d.arn.clone()));
-    if with_tags {
-        fill(&mut view, "tags", Some(tags_of(world, &service.arn)));
-    }
-    view
-}
-
-/// A revision with its counts, as services and service deployments show it.
-pub(super) fn revision_counts(cluster: &Cluster, service: &Service, number: &str) -> Value {
-    let (running, pending) = counts(cluster, service, Some(number));
-    let primary = service.deployments.iter().any(|d| d.primary && d.number == number);
-    json!({
-        "arn": revision_arn(service, number),
-        "requestedTaskCount": if primary { service.desired } else { running + pending },
-        "runningTaskCount": running,
-        "pendingTaskCount": pending,
-    })
-}
-
-pub(super) fn revision_arn(service: &Service, number: &str) -> String {
-    format!("{}/{number}", service.arn.replacen(":service/", ":service-revision/", 1))
-}
-
-fn deployment_view(cluster: &Cluster, service: &Service, d: &Deployment) -> Value {
-    let (running, pending) = counts(cluster, service, Some(&d.number));
-    let mut view = json!({
-        "id": d.id(),
-        "status": if d.primary { "PRIMARY" } else { "ACTIVE" },
-        "taskDefinition": d.task_definition,
-        "desiredCount": if d.primary { service.desired } else { running + pending },
-        "runningCount": running,
-        "pendingCount": pending,
-        "failedTasks": d.failed_tasks,
-        "createdAt": time(d.created_at),
-        "updatedAt": time(d.updated_at),
-        "rolloutState": d.state,
-        "rolloutStateReason": d.reason,
-    });
-    for key in ["launchType", "platformVersion", "networkConfiguration"] {
-        fill(&mut view, key, service.settings.get(key).cloned());
-    }
-    view
 }

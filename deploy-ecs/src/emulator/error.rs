@@ -11,12 +11,20 @@ pub struct ApiError {
     pub code: String,
     /// The text for people.
     pub message: String,
+    /// What a `ConflictException` names: the resources that are there already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_ids: Vec<String>,
 }
 
 impl ApiError {
     /// A client error: HTTP 400, which is what ECS uses for everything that is the caller's fault.
     pub fn client(code: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.to_owned(), message: message.into() }
+        Self { status: 400, code: code.to_owned(), message: message.into(), resource_ids: Vec::new() }
+    }
+
+    /// A client token that was used for something else.
+    pub(super) fn conflict(message: &str, resource_ids: Vec<String>) -> Self {
+        Self { resource_ids, ..Self::client("ConflictException", message) }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -50,19 +58,15 @@ impl ApiError {
     pub(super) fn server() -> Self {
         Self {
             status: 500,
-            code: "ServerException".to_owned(),
-            message: "Service Unavailable. Please try again later.".to_owned(),
+            ..Self::client("ServerException", "Service Unavailable. Please try again later.")
         }
     }
 
     pub(super) fn denied(user: &str, action: &str) -> Self {
         // ECS answers a refused call with 400; the fault asks for the 403 of the other services, and the SDKs
         // read the code, not the number.
-        Self {
-            status: 403,
-            code: "AccessDeniedException".to_owned(),
-            message: format!("User: {user} is not authorized to perform: {action}"),
-        }
+        let message = format!("User: {user} is not authorized to perform: {action}");
+        Self { status: 403, ..Self::client("AccessDeniedException", message) }
     }
 
     pub(super) fn unknown_operation(action: &str) -> Self {

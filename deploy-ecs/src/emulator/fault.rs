@@ -32,6 +32,21 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 11] = [
+        "throttled",
+        "server-error",
+        "refused",
+        "reset-before",
+        "reset-after",
+        "slow",
+        "late-apply",
+        "malformed",
+        "stale-read",
+        "expired-token",
+        "access-denied",
+    ];
+
     /// The kind's name, without its parameter: for counting.
     pub fn name(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::calls::{self, CallCounts, CallOutcome, CallRecord, Calls};
 use super::config::Config;
+use super::ecr_calls::LAYERS;
 use super::error::ApiError;
 use super::fault::{CallInfo, FaultKind, FaultRule, FaultSource, Faults};
 use super::transport::InProcess;
@@ -156,6 +157,9 @@ impl Emulator {
     ///
     /// From its sending on it goes on by itself: a client that gives up, stops or dies takes nothing back.
     pub(super) async fn exchange(&self, request: WireRequest) -> Result<WireAnswer, Broken> {
+        if let Some(digest) = request.path.strip_prefix(LAYERS) {
+            return Ok(wire::layer(self.with(|world| world.layer(digest))));
+        }
         let call = match wire::parse(&request) {
             Ok(call) => call,
             Err(answer) => return Ok(answer),
@@ -190,7 +194,10 @@ impl Emulator {
         let mut inner = self.lock();
         let now = inner.now_ms();
         let lag_ms = if let Some(FaultKind::StaleRead(ms)) = fault { ms } else { 0 };
-        let answer = inner.world.call_as(now, call, lag_ms);
+        let mut answer = inner.world.call_as(now, call, lag_ms);
+        if let Ok(Some(url)) = answer.as_mut().map(|answer| answer.get_mut("downloadUrl")) {
+            *url = format!("{}{}", call.endpoint, url.as_str().unwrap_or_default()).into();
+        }
         let outcome = match (fault, &answer) {
             (Some(kind), _) => CallOutcome::Fault(kind),
             (None, Ok(_)) => CallOutcome::Done,
@@ -210,7 +217,7 @@ impl Emulator {
             }
             FaultKind::Malformed200 => {
                 let whole = self.apply(call, at_ms, Some(kind));
-                let cut: String = whole.body.chars().take(whole.body.len() / 2).collect();
+                let cut: String = whole.body.chars().take(16).collect();
                 return Ok(WireAnswer { status: 200, error_code: None, body: format!("{cut}<"), ..whole });
             }
             FaultKind::LateApply(ms) => {

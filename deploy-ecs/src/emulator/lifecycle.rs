@@ -1,12 +1,12 @@
 //! A task from PROVISIONING to STOPPED.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::behaviour::{Behaviour, Timings};
 use super::cause::Cause;
 use super::core::{Core, Step, Timer};
 use super::params::int_at;
-use super::state::{Checks, Cluster, Container, ContainerCheck, Image, Phase, TargetCheck, Task};
+use super::state::{Checks, Cluster, Container, ContainerCheck, Image, Job, Phase, TargetCheck, Task};
 
 /// What a task is started with.
 pub(super) struct Launch<'a> {
@@ -16,7 +16,10 @@ pub(super) struct Launch<'a> {
     pub(super) service: Option<String>,
     pub(super) group: String,
     pub(super) target: Option<TargetCheck>,
-    pub(super) job: bool,
+    pub(super) job: Option<Job>,
+    /// The `networkConfiguration` that it was given.
+    pub(super) network: Option<&'a Value>,
+    pub(super) tags: Vec<(String, String)>,
     pub(super) fields: Map<String, Value>,
 }
 
@@ -30,6 +33,13 @@ pub(super) fn launch(core: &mut Core, cluster: &mut Cluster, spec: Launch<'_>) -
         .and_then(Value::as_array)
         .unwrap_or(&empty);
     let family = definition.map(|d| d.family.clone()).unwrap_or_default();
+    let mut fields = spec.fields;
+    for key in ["cpu", "memory"] {
+        let overridden = fields.get("overrides").and_then(|o| o.get(key)).cloned();
+        let value = overridden.or_else(|| definition.and_then(|d| d.fields.get(key)).cloned());
+        fields.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    let subnet = spec.network.and_then(|n| n.pointer("/awsvpcConfiguration/subnets/0")?.as_str());
     let mut checks = Checks { container: None, target: spec.target };
     let mut containers = Vec::new();
     let (mut culprit, mut behaviour) = (0, Behaviour::Ok);
@@ -62,6 +72,10 @@ pub(super) fn launch(core: &mut Core, cluster: &mut Cluster, spec: Launch<'_>) -
             health: check.map(|_| "UNKNOWN".to_owned()),
         });
     }
+    if behaviour == Behaviour::Half {
+        let odd = id.bytes().next().is_some_and(|digit| digit % 2 == 1);
+        behaviour = if odd { Behaviour::Crash } else { Behaviour::Ok };
+    }
     let task = Task {
         arn: core.config.arn(&format!("task/{}/{id}", cluster.name)),
         cluster: cluster.name.clone(),
@@ -79,6 +93,7 @@ pub(super) fn launch(core: &mut Core, cluster: &mut Cluster, spec: Launch<'_>) -
         containers,
         checks,
         job: spec.job,
+        subnet: subnet.map(str::to_owned),
         generation: 0,
         healthy: false,
         failed: false,
@@ -90,12 +105,15 @@ pub(super) fn launch(core: &mut Core, cluster: &mut Cluster, spec: Launch<'_>) -
         stopped_at: None,
         stop_code: None,
         stopped_reason: None,
-        fields: spec.fields,
+        fields,
         id: id.clone(),
     };
     let timings = core.config.timings.clone();
     for (after, step) in start_script(core, &task, &timings) {
         set(core, &task, after, step);
+    }
+    if !spec.tags.is_empty() {
+        core.tags.entry(task.arn.clone()).or_default().extend(spec.tags);
     }
     cluster.tasks.insert(id.clone(), task);
     id
@@ -132,10 +150,14 @@ fn start_script(core: &mut Core, task: &Task, t: &Timings) -> Vec<(i64, Step)> {
     let running = pulled + core.rng.shorten(t.activate_ms) + late;
     let mut script = vec![(provisioned, Step::Pending)];
     match task.behaviour {
-        Behaviour::NoSecret => script.push((provisioned + t.pull_ms / 2, Step::Fail)),
+        Behaviour::NoSecret | Behaviour::LostSecret | Behaviour::NoLogs => {
+            script.push((provisioned + t.pull_ms / 2, Step::Fail));
+        }
         Behaviour::NoNet => script.push((provisioned + t.network_timeout_ms, Step::Fail)),
-        Behaviour::NoPull | Behaviour::PullLimit => script.push((pulled, Step::Fail)),
-        Behaviour::BadCmd => script.extend([(pulled, Step::Activating), (running, Step::Fail)]),
+        Behaviour::NoPull | Behaviour::NoManifest | Behaviour::PullLimit => script.push((pulled, Step::Fail)),
+        Behaviour::BadCmd | Behaviour::NoCreate | Behaviour::NoRuntime => {
+            script.extend([(pulled, Step::Activating), (running, Step::Fail)])
+        }
         _ => {
             script.extend([(pulled, Step::Activating), (running, Step::Running)]);
             script.extend(
@@ -157,7 +179,7 @@ fn running_script(task: &Task, t: &Timings) -> Vec<(i64, Step)> {
         Behaviour::Crash | Behaviour::Exit0 | Behaviour::Oom | Behaviour::Segv => {
             vec![(t.crash_after_ms, Step::Fail)]
         }
-        Behaviour::Flaky | Behaviour::Spot => {
+        Behaviour::Flaky | Behaviour::Spot | Behaviour::Retired | Behaviour::Infra => {
             // Healthy must come first, however long the checks take: that is what the word promises.
             vec![(healthy, Step::Healthy), (t.flaky_after_ms.max(healthy + 10_000), Step::Fail)]
         }
@@ -179,7 +201,7 @@ fn running_script(task: &Task, t: &Timings) -> Vec<(i64, Step)> {
             }
             script
         }
-        _ if task.job => vec![(t.job_ms, Step::Fail)],
+        _ if task.job.is_some() => task.job.iter().map(|job| (job.lasts_ms, Step::Fail)).collect(),
         _ => vec![(healthy, Step::Healthy)],
     }
 }
@@ -287,7 +309,7 @@ pub(super) fn last_words(core: &mut Core, task: &Task) {
             &["listening on :3000", "Error: Connection terminated unexpectedly", "exiting with 1"]
         }
         Behaviour::Unhealthy => &["GET /health 503 2ms"],
-        _ if task.job => &["done"],
+        _ if task.job.is_some() => &["done"],
         _ => return,
     };
     say(core, task, words);
@@ -297,75 +319,6 @@ fn say(core: &mut Core, task: &Task, lines: &[&str]) {
     if let Some((group, stream)) = task.containers.get(task.culprit).and_then(|c| c.log.as_ref()) {
         core.logs.write(group, stream, core.now, lines);
     }
-}
-
-/// A task as the API describes it.
-pub(super) fn view(task: &Task, tags: Option<&Value>) -> Value {
-    let last = json!(task.phase);
-    let containers: Vec<Value> = task
-        .containers
-        .iter()
-        .map(|c| {
-            let mut view = json!({
-                "containerArn": format!("{}/{}", task.arn.replacen(":task/", ":container/", 1), c.name),
-                "taskArn": task.arn,
-                "name": c.name,
-                "image": c.image,
-                "lastStatus": match task.phase {
-                    Phase::Running | Phase::Deactivating | Phase::Stopping => "RUNNING",
-                    Phase::Stopped | Phase::Deprovisioning => "STOPPED",
-                    _ => "PENDING",
-                },
-                "healthStatus": c.health.as_deref().unwrap_or("UNKNOWN"),
-                "networkInterfaces": [],
-            });
-            fill(&mut view, "imageDigest", c.digest.clone());
-            fill(&mut view, "exitCode", c.exit_code);
-            fill(&mut view, "reason", c.reason.clone());
-            view
-        })
-        .collect();
-    let healths: Vec<&str> = task.containers.iter().filter_map(|c| c.health.as_deref()).collect();
-    let health = if healths.contains(&"UNHEALTHY") {
-        "UNHEALTHY"
-    } else if !healths.is_empty() && healths.iter().all(|h| *h == "HEALTHY") {
-        "HEALTHY"
-    } else {
-        "UNKNOWN"
-    };
-    let mut view = Value::Object(task.fields.clone());
-    let own = json!({
-        "taskArn": task.arn,
-        "clusterArn": task.cluster_arn,
-        "taskDefinitionArn": task.task_definition,
-        "group": task.group,
-        "lastStatus": last,
-        "desiredStatus": if task.wanted { "RUNNING" } else { "STOPPED" },
-        "version": task.version,
-        "healthStatus": health,
-        "containers": containers,
-        "attachments": [],
-        "connectivity": "CONNECTED",
-        "createdAt": super::params::time(task.created_at),
-        "tags": tags.cloned().unwrap_or_else(|| json!([])),
-    });
-    if let (Value::Object(view), Value::Object(own)) = (&mut view, own) {
-        view.extend(own);
-    }
-    fill(&mut view, "startedBy", task.started_by.clone());
-    fill(&mut view, "stopCode", task.stop_code.clone());
-    fill(&mut view, "stoppedReason", task.stopped_reason.clone());
-    for (key, at) in [
-        ("pullStartedAt", task.pull_started_at),
-        ("pullStoppedAt", task.pull_stopped_at),
-        ("startedAt", task.started_at),
-        ("stoppingAt", task.stopping_at),
-        ("executionStoppedAt", task.stopped_at),
-        ("stoppedAt", task.stopped_at),
-    ] {
-        fill(&mut view, key, at.map(super::params::time));
-    }
-    view
 }
 
 /// Sets a field that the API leaves out when it has no value.

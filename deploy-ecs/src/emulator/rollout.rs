@@ -90,18 +90,6 @@ fn threshold(kind: &str, value: i64, desired: i64) -> i64 {
     }
 }
 
-/// The fields that a service gives to its tasks.
-pub(super) fn task_fields(service: &Service) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for key in ["launchType", "platformVersion", "enableExecuteCommand"] {
-        if let Some(value) = service.settings.get(key) {
-            fields.insert(key.to_owned(), value.clone());
-        }
-    }
-    fields.insert("overrides".to_owned(), json!({"containerOverrides": []}));
-    fields
-}
-
 fn deployed_settings(service: &Service) -> Map<String, Value> {
     let kept =
         service.settings.iter().filter(|(key, _)| DEPLOYED.contains(&key.as_str()) || *key == "launchType");

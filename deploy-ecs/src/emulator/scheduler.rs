@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::behaviour::Behaviour;
 use super::cause::{self, Cause};
 use super::core::{Core, Step, Timer};
+use super::ecs_services::launch_fields;
+use super::ecs_tags::launch_tags;
 use super::lifecycle::{self, Launch};
 use super::params::{count, int_at};
 use super::rollout;
@@ -68,20 +70,33 @@ pub(super) fn reconcile(core: &mut Core, cluster: &mut Cluster, service: &mut Se
     rollout::begin(core, service);
     launch_missing(core, cluster, service);
     retire(core, cluster, service);
+    unlist(core, cluster, service);
+    settle(core, cluster, service);
+}
+
+/// Takes the deployments out of the list that are over.
+fn unlist(core: &mut Core, cluster: &Cluster, service: &mut Service) {
+    let (now, listed_ms) = (core.now, core.config.timings.failed_listed_ms);
+    let left = |d: &Deployment| d.updated_at.saturating_add(listed_ms).saturating_sub(now);
+    let lingers = |d: &Deployment| d.state == Rollout::Failed && left(d) > 0;
     let kept: Vec<Deployment> = std::mem::take(&mut service.deployments)
         .into_iter()
-        .filter(|d| d.primary || of(cluster, service).any(|t| t.remains() && belongs(t, d)))
+        .filter(|d| d.primary || lingers(d) || of(cluster, service).any(|t| t.remains() && belongs(t, d)))
         .collect();
     service.deployments = kept;
-    settle(core, cluster, service);
+    if let Some(after) = service.deployments.iter().filter(|d| !d.primary && lingers(d)).map(left).min() {
+        wake(core, service, after);
+    }
 }
 
 fn drain(core: &mut Core, cluster: &mut Cluster, service: &mut Service) {
     let name = service.name.clone();
     let mut remaining = false;
     for task in cluster.tasks.values_mut().filter(|t| t.service.as_deref() == Some(&name)) {
-        let reason =
-            format!("Scaling activity initiated by ({})", task.started_by.as_deref().unwrap_or_default());
+        let reason = format!(
+            "Scaling activity initiated by (deployment {})",
+            task.started_by.as_deref().unwrap_or_default()
+        );
         lifecycle::stop(core, task, Cause::scheduler(reason));
         remaining |= task.remains();
     }
@@ -136,6 +151,8 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
         failed_task(core, service, &primary.number, Some(again));
         return;
     }
+    let tags = launch_tags(core, &service.settings, &revision.task_definition, &cluster.name, Some(service));
+    let fields = launch_fields(&service.settings);
     let mut ids = Vec::new();
     for _ in 0..missing {
         ids.push(lifecycle::launch(
@@ -148,8 +165,10 @@ fn launch_missing(core: &mut Core, cluster: &mut Cluster, service: &mut Service)
                 service: Some(service.name.clone()),
                 group: format!("service:{}", service.name),
                 target: target_check(service),
-                job: false,
-                fields: rollout::task_fields(service),
+                job: None,
+                network: service.settings.get("networkConfiguration"),
+                tags: tags.clone(),
+                fields: fields.clone(),
             },
         ));
     }

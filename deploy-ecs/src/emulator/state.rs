@@ -25,10 +25,20 @@ pub(super) struct TaskDefinition {
     pub(super) arn: String,
     pub(super) family: String,
     pub(super) revision: i64,
-    pub(super) active: bool,
+    pub(super) status: DefinitionStatus,
     pub(super) registered_at: i64,
     pub(super) deregistered_at: Option<i64>,
+    pub(super) delete_requested_at: Option<i64>,
     pub(super) fields: Map<String, Value>,
+}
+
+/// A definition that is being deleted stays so: what refers to it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum DefinitionStatus {
+    Active,
+    Inactive,
+    DeleteInProgress,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,7 +227,9 @@ pub(super) struct Task {
     pub(super) culprit: usize,
     pub(super) containers: Vec<Container>,
     pub(super) checks: Checks,
-    pub(super) job: bool,
+    pub(super) job: Option<Job>,
+    /// The subnet of its network interface, if it has one of its own.
+    pub(super) subnet: Option<String>,
     /// Timers of an earlier generation are void: a stop replaces whatever the task was about to do.
     pub(super) generation: u64,
     /// Passed its checks, or ran long enough to count.
@@ -260,6 +272,13 @@ pub(super) struct Container {
     /// `None` without a health check in the task definition.
     pub(super) health: Option<String>,
     pub(super) log: Option<(String, String)>,
+}
+
+/// What somebody told a one-off task to do: it ends when that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) lasts_ms: i64,
+    pub(super) exit_code: i64,
 }
 
 /// The health checks that a task is under.

@@ -28,10 +28,16 @@ fn bucket_of(action: &str) -> Option<(&'static str, i64, i64)> {
             ("service deployment", 50, 20)
         }
         "DescribeServiceRevisions" => ("service revision", 50, 20),
-        "DescribeTasks" | "ListTasks" => ("cluster resource read", 100, 20),
+        "DescribeTasks" | "ListTasks" | "ListContainerInstances" | "DescribeContainerInstances" => {
+            ("cluster resource read", 100, 20)
+        }
         "RunTask" | "StopTask" => ("cluster resource modify", 100, 40),
         "DescribeClusters" | "ListClusters" => ("cluster read", 50, 20),
-        "CreateCluster" | "DeleteCluster" => ("cluster modify", 20, 1),
+        "CreateCluster"
+        | "DeleteCluster"
+        | "UpdateCluster"
+        | "UpdateClusterSettings"
+        | "PutClusterCapacityProviders" => ("cluster modify", 20, 1),
         "TagResource" | "UntagResource" => ("tag modify", 20, 10),
         "ListTagsForResource" => ("tag read", 50, 20),
         _ => return None,
@@ -60,12 +66,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn burst_then_refill() {
-        let mut buckets = Buckets::default();
-        let burst = (0..30).filter(|_| buckets.take("RegisterTaskDefinition", 0)).count();
-        assert_eq!(burst, 20);
-        assert!(!buckets.take("DeregisterTaskDefinition", 999), "register and deregister share a bucket");
-        assert!(buckets.take("DeregisterTaskDefinition", 1000));
-        assert!(buckets.take("DescribeServices", 1000), "other buckets are not touched");
+    fn every_group_has_its_burst_and_its_refill() {
+        let rows: [(&[&str], usize, usize); 14] = [
+            (&["RegisterTaskDefinition", "DeregisterTaskDefinition"], 20, 1),
+            (&["DeleteTaskDefinitions"], 5, 1),
+            (&["DescribeTaskDefinition", "ListTaskDefinitions", "ListTaskDefinitionFamilies"], 50, 20),
+            (&["CreateService", "UpdateService", "DeleteService"], 50, 5),
+            (&["DescribeServices", "ListServices"], 100, 20),
+            (&["ListServiceDeployments", "DescribeServiceDeployments"], 50, 20),
+            (&["DescribeServiceRevisions"], 50, 20),
+            (&["DescribeTasks", "ListTasks"], 100, 20),
+            (&["RunTask", "StopTask"], 100, 40),
+            (&["DescribeClusters", "ListClusters"], 50, 20),
+            (&["CreateCluster", "DeleteCluster"], 20, 1),
+            (&["TagResource", "UntagResource"], 20, 10),
+            (&["ListTagsForResource"], 50, 20),
+            (&["StopServiceDeployment"], 50, 20),
+        ];
+        for (actions, burst, refill) in rows {
+            let mut buckets = Buckets::default();
+            // They share one bucket, so taking turns makes no difference.
+            let mut turns = actions.iter().cycle();
+            let mut taken = |buckets: &mut Buckets, at| {
+                (0..200).filter(|_| turns.next().is_some_and(|action| buckets.take(action, at))).count()
+            };
+            assert_eq!(taken(&mut buckets, 0), burst, "{actions:?}");
+            assert_eq!(taken(&mut buckets, 1_000), refill, "{actions:?}");
+            assert_eq!(taken(&mut buckets, 1_000_000), burst, "{actions:?} never holds more than its burst");
+        }
     }
 }

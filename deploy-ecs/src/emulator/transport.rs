@@ -48,6 +48,12 @@ impl HttpConnector for InProcess {
                 authorization: header("authorization"),
                 agent: header("user-agent"),
                 date: header("x-amz-date"),
+                path: request.uri().parse::<http::Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default(),
+                host: request
+                    .uri()
+                    .parse::<http::Uri>()
+                    .ok()
+                    .and_then(|uri| Some(uri.authority()?.to_string())),
                 query: request.uri().split_once('?').map(|(_, query)| query.to_owned()),
                 // Every request of these protocols is in memory; a stream would be no request of theirs.
                 body: request.body().bytes().unwrap_or_default().to_vec(),

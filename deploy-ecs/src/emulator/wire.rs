@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use aws_smithy_types::date_time::{DateTime, Format};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::world::Api;
@@ -16,7 +16,9 @@ pub(super) struct WireRequest {
     pub(super) agent: Option<String>,
     /// `X-Amz-Date`: when it was signed.
     pub(super) date: Option<String>,
+    pub(super) path: String,
     pub(super) query: Option<String>,
+    pub(super) host: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -37,12 +39,15 @@ pub(super) struct Call {
     pub(super) agent: String,
     /// When it was signed, by its sender's clock.
     pub(super) signed_ms: Option<i64>,
+    /// Where it was sent to: what URLs in its answer begin with.
+    pub(super) endpoint: String,
 }
 
 /// Reads a request. The JSON services name their action in a header; the query protocol has it in the form.
 pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
     let agent = request.agent.clone().unwrap_or_default();
     let signed_ms = request.date.as_deref().and_then(signed_ms);
+    let endpoint = format!("http://{}", request.host.as_deref().unwrap_or("localhost"));
     if let Some(target) = &request.target {
         let (service, action) = target.split_once('.').unwrap_or((target, ""));
         let api = match service {
@@ -57,7 +62,7 @@ pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
             serde_json::from_slice(&request.body)
                 .map_err(|e| write(api, action, Err(ApiError::serialization(e.to_string()))))?
         };
-        return Ok(Call { api, action: action.to_owned(), body, agent, signed_ms });
+        return Ok(Call { api, action: action.to_owned(), body, agent, signed_ms, endpoint });
     }
     let form = String::from_utf8_lossy(&request.body);
     let pairs = request.query.as_deref().unwrap_or_default().split('&').chain(form.split('&'));
@@ -71,7 +76,7 @@ pub(super) fn parse(request: &WireRequest) -> Result<Call, WireAnswer> {
     if action.is_empty() || (scope.contains("/aws4_request") && !scope.contains("/sts/aws4_request")) {
         return Err(write(Api::Ecs, "", Err(ApiError::unknown_operation(&action))));
     }
-    Ok(Call { api: Api::Sts, action, body: Value::Object(fields), agent, signed_ms })
+    Ok(Call { api: Api::Sts, action, body: Value::Object(fields), agent, signed_ms, endpoint })
 }
 
 /// `20260101T120000Z` in milliseconds since the epoch.
@@ -113,6 +118,16 @@ impl Hex for std::str::Bytes<'_> {
     }
 }
 
+/// The answer to the download of a layer.
+pub(super) fn layer(found: Option<String>) -> WireAnswer {
+    match found {
+        Some(body) => {
+            WireAnswer { status: 200, content_type: "application/octet-stream", error_code: None, body }
+        }
+        None => WireAnswer { status: 404, content_type: "text/plain", error_code: None, body: String::new() },
+    }
+}
+
 /// An answer in the protocol of its service.
 pub(super) fn write(api: Api, action: &str, answer: Result<Value, ApiError>) -> WireAnswer {
     if api == Api::Sts {
@@ -122,14 +137,12 @@ pub(super) fn write(api: Api, action: &str, answer: Result<Value, ApiError>) -> 
     match answer {
         Ok(value) => WireAnswer { status: 200, content_type, error_code: None, body: value.to_string() },
         Err(error) => {
-            let message = Value::String(error.message);
-            let code = Value::String(error.code.clone());
-            WireAnswer {
-                status: error.status,
-                content_type,
-                error_code: Some(error.code),
-                body: format!("{{\"__type\":{code},\"message\":{message}}}"),
+            let mut body = json!({"__type": error.code, "message": error.message});
+            if !error.resource_ids.is_empty() {
+                body["resourceIds"] = error.resource_ids.into();
             }
+            let (status, error_code) = (error.status, Some(error.code));
+            WireAnswer { status, content_type, error_code, body: body.to_string() }
         }
     }
 }
@@ -142,11 +155,7 @@ fn write_xml(action: &str, answer: Result<Value, ApiError>) -> WireAnswer {
     match answer {
         Ok(value) => {
             let mut body = format!("<{action}Response xmlns=\"{space}\"><{action}Result>");
-            for (key, value) in value.as_object().into_iter().flatten() {
-                let text = escape(value.as_str().unwrap_or_default());
-                // Writing to a string cannot fail.
-                let _ = write!(body, "<{key}>{text}</{key}>");
-            }
+            elements(&mut body, &value);
             let _ = write!(
                 body,
                 "</{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"
@@ -164,6 +173,18 @@ fn write_xml(action: &str, answer: Result<Value, ApiError>) -> WireAnswer {
                 escape(&error.message)
             ),
         },
+    }
+}
+
+fn elements(body: &mut String, value: &Value) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        // Writing to a string cannot fail.
+        let _ = write!(body, "<{key}>");
+        match value.as_str() {
+            Some(text) => body.push_str(&escape(text)),
+            None => elements(body, value),
+        }
+        let _ = write!(body, "</{key}>");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use deploy_core::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,7 +14,10 @@ use super::ledger::{self, Caller, Change};
 use super::params::Params;
 use super::state::Cluster;
 use super::wire::Call;
-use super::{ecs, ecs_services, scheduler};
+use super::{ecs, ecs_services, scheduler, shapes};
+
+/// How long a role that was taken is good for.
+const ROLE_MS: i64 = 3_600_000;
 
 /// A service of AWS that the emulator plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -167,21 +171,41 @@ impl World {
         let params = Params::new(body)?;
         match api {
             Api::Ecs => {
+                shapes::check(action, params.all())?;
                 let before = ecs::runs(self, action, params);
                 let answer = ecs::call(self, action, params)?;
                 ledger::called(&mut self.core, action, before.as_deref(), &answer);
                 Ok(answer)
             }
             Api::Ecr => self.core.registry.call(&self.core.config, self.core.now, action, params),
-            Api::Logs => self.core.logs.call(&self.core.config, action, params),
+            Api::Logs => self.core.logs.call(&self.core.config, self.core.now, action, params),
             Api::Sts if action == "GetCallerIdentity" => {
                 let config = &self.core.config;
                 Ok(json!({
                     "Arn": config.caller_arn(), "UserId": "AIDAEMULATEDUSER00000", "Account": config.account,
                 }))
             }
+            Api::Sts if action == "AssumeRole" => self.assume_role(params),
             Api::Sts => Err(ApiError::client("InvalidAction", format!("Could not find operation {action}"))),
         }
+    }
+
+    /// Everybody may take every role: credentials are not checked here.
+    fn assume_role(&self, params: Params<'_>) -> Result<Value, ApiError> {
+        let (role, session) = (params.need("RoleArn")?, params.need("RoleSessionName")?);
+        let name = role.rsplit('/').next().unwrap_or(role);
+        let config = &self.core.config;
+        let ends = Timestamp::from_millis(self.core.now.saturating_add(ROLE_MS));
+        Ok(json!({
+            "Credentials": {
+                "AccessKeyId": "ASIAEMULATED", "SecretAccessKey": "emulator", "SessionToken": "emulator",
+                "Expiration": ends.to_string(),
+            },
+            "AssumedRoleUser": {
+                "AssumedRoleId": format!("AROAEMULATED:{session}"),
+                "Arn": format!("arn:aws:sts::{}:assumed-role/{name}/{session}", config.account),
+            },
+        }))
     }
 
     /// Puts an image under a tag of one of the account's repositories, behaving as told. Returns its digest.
@@ -192,6 +216,11 @@ impl World {
     /// The digest under a tag, if there is such an image.
     pub fn image_digest(&mut self, repository: &str, tag: &str) -> Option<String> {
         self.core.registry.by_tag(self.core.now, repository, tag).map(|(digest, _)| digest)
+    }
+
+    /// What is behind a download URL of the registry: an image's configuration, as JSON.
+    pub(super) fn layer(&self, digest: &str) -> Option<String> {
+        self.core.registry.config_blob(None, digest).map(str::to_owned)
     }
 
     /// How the containers of a task definition behave, given as `family:revision` or ARN.

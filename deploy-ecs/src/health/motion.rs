@@ -110,7 +110,11 @@ pub(crate) fn look(at: Timestamp, facts: &Facts, service: &Service, memory: &mut
             observation.signals.push(given_up(ours));
         }
     }
-    let new_event = events(facts, service, memory, &mut observation);
+    if let Some(signal) = lingering(at, service, ours, old, memory) {
+        observation.signals.push(signal);
+    }
+    let going_there = ours.is_some_and(is_primary);
+    let new_event = events(facts, service, going_there, memory, &mut observation);
     let off = suspicious(at, ours, running, memory) || new_event || !observation.signals.is_empty();
     let off = off || !memory.faults.is_empty() || memory.recheck_until.is_some_and(|until| at < until);
     observation.look_again_ms = look_again_ms(update_age, facts.holding, off);
@@ -214,7 +218,13 @@ fn given_up(ours: &Deployment) -> Signal {
 }
 
 /// Reads the events since the update; true if one is new and not the normal course.
-fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &mut Observation) -> bool {
+fn events(
+    facts: &Facts,
+    service: &Service,
+    going_there: bool,
+    memory: &mut Memory,
+    observation: &mut Observation,
+) -> bool {
     let since = facts.moved.at.or(memory.since);
     let mut news = false;
     // What is no longer listed does not come back.
@@ -225,11 +235,16 @@ fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &m
         if since.is_none() || at < since {
             continue;
         }
-        if facts.holding && message.contains(" has started ") && memory.events.insert(id.to_owned()) {
+        if message.contains(" has started ") && memory.events.insert(id.to_owned()) && facts.holding {
             // A task that ends and is replaced between two looks shows in no count: the replacing is told for free.
             memory.recheck_until = Some(observation.at.plus_ms(RECHECK_MS));
         }
-        let Some(signal) = event_signal(message) else { continue };
+        // That ECS goes back to where we want to be is no trouble.
+        let Some(signal) =
+            event_signal(message).filter(|_| !(going_there && message.contains("rolling back")))
+        else {
+            continue;
+        };
         news |= memory.events.insert(id.to_owned());
         // One of a kind is enough: the scheduler repeats itself.
         if !observation.signals.iter().any(|one| one.class == signal.class && one.instances.is_empty()) {
@@ -239,10 +254,43 @@ fn events(facts: &Facts, service: &Service, memory: &mut Memory, observation: &m
     news
 }
 
+/// An old task that runs although it had the time to be drained and to stop.
+fn lingering(
+    at: Timestamp,
+    service: &Service,
+    ours: Option<&Deployment>,
+    old: u32,
+    memory: &mut Memory,
+) -> Option<Signal> {
+    /// The longest `stopTimeout` that Fargate takes, and some time to notice.
+    const STOP_MS: u64 = 150_000;
+    /// The deregistration delay that a target group has if nobody sets one.
+    const DRAIN_MS: u64 = 300_000;
+    let all_there = ours.is_some_and(|ours| {
+        is_primary(ours) && ours.running_count() >= service.desired_count() && ours.pending_count() == 0
+    });
+    if !all_there || old == 0 {
+        memory.old_since = None;
+        return None;
+    }
+    let since = *memory.old_since.get_or_insert(at);
+    let drain = if service.load_balancers().is_empty() { 0 } else { DRAIN_MS };
+    let age = deploy_core::model::millis(at.since(since));
+    (age > STOP_MS + drain).then(|| {
+        let text = format!(
+            "{old} old task{} still run{} {} s after all new ones do: longer than draining and stopping take",
+            if old == 1 { "" } else { "s" },
+            if old == 1 { "s" } else { "" },
+            age / 1_000
+        );
+        Signal::new(FaultClass::Infrastructure, Blame::Platform, Permanence::Transient, Vec::new(), text)
+    })
+}
+
 /// Whether the stopped tasks are worth two more calls.
 fn suspicious(at: Timestamp, ours: Option<&Deployment>, running: u32, memory: &mut Memory) -> bool {
     /// A task that is pending for longer than this may be one that fails and is started anew.
-    const PENDING_MS: u64 = 20_000;
+    const PENDING_MS: u64 = 90_000;
     let Some(ours) = ours else { return false };
     let fell = running < memory.running;
     if running > memory.running || ours.pending_count() == 0 {

@@ -421,12 +421,12 @@ fn stopped_tasks_are_looked_at_only_when_something_is_off() {
         look(at(seconds), &ours(), &service(vec![one]), &mut memory).wants_tasks
     };
     assert!(!wants(1, 2, 0, 0), "has only begun");
-    assert!(!wants(20, 2, 0, 0), "20 s from the first pending look, not from the update");
-    assert!(wants(22, 2, 0, 0), "does not turn running");
-    assert!(!wants(25, 1, 1, 0), "it has");
-    assert!(!wants(30, 0, 2, 0));
-    assert!(wants(35, 1, 1, 0), "running fell");
-    assert!(wants(40, 0, 2, 1), "failed tasks are counted");
+    assert!(!wants(90, 2, 0, 0), "90 s from the first pending look, not from the update");
+    assert!(wants(92, 2, 0, 0), "does not turn running");
+    assert!(!wants(95, 1, 1, 0), "it has");
+    assert!(!wants(100, 0, 2, 0));
+    assert!(wants(105, 1, 1, 0), "running fell");
+    assert!(wants(110, 0, 2, 1), "failed tasks are counted");
 }
 
 #[test]
@@ -480,11 +480,11 @@ fn events_are_read_from_the_update_on_and_never_blamed_on_the_release() {
 }
 
 #[test]
-fn a_calm_deploy_of_five_minutes_costs_about_fifty_looks() {
+fn a_calm_deploy_of_five_minutes_costs_about_65_looks() {
     let (mut time, mut looks) = (0, 0);
     while time < 300_000 {
         time += look_again_ms(time, false, false);
         looks += 1;
     }
-    assert_eq!(looks, 50);
+    assert_eq!(looks, 65);
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     definition::{ContainerChange, Definition, Variable, registration},
+    limits,
 };
 
 /// What the step is told. In the plan record alone, like all plain configuration values.
@@ -63,6 +64,7 @@ pub(crate) async fn execute(client: &Client, step: &Step, cx: &StepContext) -> R
     let intent = json!({"base": data.base, "images": data.images, "env": keys, "commit": data.commit});
     let (sent, family) = (content.clone(), base.family().to_owned());
     let (again, rollout) = (cx.attempt() > 1, cx.rollout().clone());
+    client.pace(&limits::DEFINITION_MODIFY).await;
     let registered: Registered = cx
         .effect("register", intent)
         .sealing((&content, &tags))

@@ -1,8 +1,8 @@
 //! Ensuring that the service is at a revision: forward, for a restore, and for the way back.
 
-use aws_sdk_ecs::types::Service;
+use aws_sdk_ecs::types::{DeploymentRolloutState, Service};
 use deploy_core::{
-    Error, ErrorKind, Result,
+    EffectState, Error, ErrorKind, Result,
     context::StepContext,
     model::{Plan, Revision, Step, StepId, StepKind, Timestamp},
 };
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     definition::{arn_of, component, declared, name_of},
+    limits,
     steps::register::Registered,
 };
 
@@ -35,6 +36,10 @@ pub(crate) struct Moved {
     pub(crate) before_arn: Option<String>,
     /// The deployment that carried that: the platform's own way back brings its id again.
     pub(crate) before_id: Option<String>,
+    /// The service deployment, which can be stopped.
+    pub(crate) service_deployment_arn: Option<String>,
+    /// The deployment before had completed: that is where ECS goes back to when ours is stopped.
+    pub(crate) before_completed: bool,
     /// When it was sent: until some time after that, reads may be older.
     pub(crate) at: Option<Timestamp>,
 }
@@ -95,19 +100,28 @@ pub(crate) async fn execute(client: &Client, step: &Step, cx: &StepContext) -> R
     let forward: Option<Moved> = cx.going_back().then(|| cx.output(&StepId::from("update")).ok()).flatten();
     let moved: Moved = if let Some(moved) = already_back(&seen, &arn, forward.as_ref()) {
         moved
+    } else if let Some(moved) = stop(client, &seen, &arn, forward.as_ref(), cx).await? {
+        moved
     } else {
-        let (before_id, before_arn) = before(&seen, &arn);
+        let (before_id, before_arn, before_completed) = before(&seen, &arn);
         let effect =
             cx.effect("update", json!({ "to": name_of(&arn) })).declares(component(), declared(&arn));
         // Only a revision that this deploy registered is written by nobody else.
         let effect = if ours { effect.exclusive() } else { effect };
+        client.pace(&limits::SERVICE_MODIFY).await;
         effect
             .idempotent(|permit| async move {
                 let at = Some(permit.signed_at());
                 let updated = client.update(&arn, permit).await?;
-                let (deployment_id, task_definition_arn) =
-                    (Some(updated.deployment), updated.task_definition);
-                Ok(Moved { deployment_id, task_definition_arn, before_arn, before_id, at })
+                Ok(Moved {
+                    deployment_id: Some(updated.deployment),
+                    task_definition_arn: updated.task_definition,
+                    before_arn,
+                    before_id,
+                    before_completed,
+                    service_deployment_arn: updated.service_deployment,
+                    at,
+                })
             })
             .await?
     };
@@ -129,17 +143,77 @@ fn already_back(seen: &Service, arn: &str, forward: Option<&Moved>) -> Option<Mo
         task_definition_arn: arn.to_owned(),
         before_arn: ours.task_definition().map(str::to_owned),
         before_id: ours.id().map(str::to_owned),
-        at: None,
+        ..Moved::default()
     })
 }
 
-/// Deployment and task definition that the service has before it gets `arn`.
-fn before(seen: &Service, arn: &str) -> (Option<String>, Option<String>) {
+/// Stops our own deployment while it is under way, if what ECS goes back to then is the revision that is wanted: one
+/// `StopServiceDeployment`. It names the deployment, so even late it undoes nobody else's change. `None`: it does not
+/// apply, or ECS refused it; then the service is updated.
+async fn stop(
+    client: &Client,
+    seen: &Service,
+    arn: &str,
+    forward: Option<&Moved>,
+    cx: &StepContext,
+) -> Result<Option<Moved>> {
+    let Some(forward) = forward else { return Ok(None) };
+    let goes_there = forward.before_completed && forward.before_arn.as_deref() == Some(arn);
+    let ours = seen.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
+    let under_way = ours.is_some_and(|ours| {
+        ours.id() == forward.deployment_id.as_deref()
+            && ours.rollout_state() == Some(&DeploymentRolloutState::InProgress)
+    });
+    let (true, true, Some(deployment)) = (goes_there, under_way, forward.service_deployment_arn.clone())
+    else {
+        return Ok(None);
+    };
+    client.pace(&limits::DEPLOYMENT).await;
+    let moved = Moved {
+        deployment_id: forward.before_id.clone(),
+        task_definition_arn: arn.to_owned(),
+        before_arn: Some(forward.task_definition_arn.clone()),
+        before_id: forward.deployment_id.clone(),
+        ..Moved::default()
+    };
+    let stopped = cx
+        .effect("stop", json!({ "to": name_of(arn), "deployment": deployment }))
+        .declares(component(), declared(arn))
+        .idempotent(|permit| async move {
+            let at = Some(permit.signed_at());
+            client.stop(&deployment, permit).await?;
+            Ok(Moved { at, ..moved })
+        })
+        .await;
+    match stopped {
+        Ok(moved) => Ok(Some(moved)),
+        // It has just ended, or we may not stop deployments: the other way remains.
+        Err(error)
+            if error.effect() == EffectState::NotApplied
+                && matches!(
+                    error.kind(),
+                    ErrorKind::Conflict
+                        | ErrorKind::Invalid
+                        | ErrorKind::NotFound
+                        | ErrorKind::PermissionDenied
+                        | ErrorKind::Unsupported
+                ) =>
+        {
+            tracing::debug!(%error, "the deployment cannot be stopped: the service is updated");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deployment and task definition that the service has before it gets `arn`, and whether that deployment is completed.
+fn before(seen: &Service, arn: &str) -> (Option<String>, Option<String>, bool) {
     let primary = seen.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
     let primary = primary.filter(|one| one.task_definition() != Some(arn));
     (
         primary.and_then(|one| one.id()).map(str::to_owned),
         primary.and_then(|one| one.task_definition()).map(str::to_owned),
+        primary.is_some_and(|one| one.rollout_state() == Some(&DeploymentRolloutState::Completed)),
     )
 }
 

@@ -106,6 +106,11 @@ impl Place {
     pub(crate) fn ecs(&self, action: &str, body: &Value) -> Value {
         self.emulator.call(Api::Ecs, action, body).expect(action)
     }
+
+    /// Any call of ECR, likewise.
+    pub(crate) fn ecr(&self, action: &str, body: &Value) -> Value {
+        self.emulator.call(Api::Ecr, action, body).expect(action)
+    }
 }
 
 pub(crate) struct Watched {

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let platform = |name: &str| platforms().into_iter().find(|platform| platform.name() == name);
     match words[..] {
         ["--quick"] => many(&[2_000, 100], false),
-        ["--full"] => many(&[100_000, 5_000], true),
+        ["--full"] => many(&[100_000, 20_000], true),
         [name, seeds] => match (platform(name), range(seeds)) {
             (Some(platform), Some(seeds)) if seeds.end - seeds.start == 1 => one(platform, seeds.start),
             (Some(platform), Some(seeds)) => {

@@ -5,10 +5,7 @@ use super::{
     run::Cx,
     stage::{intents, plan},
 };
-use crate::{
-    error::ErrorKind,
-    model::{Plan, Release, Snapshot},
-};
+use crate::model::{Ended, Plan, Release, Snapshot};
 
 pub(super) async fn inspecting_twice_is_the_same(cx: &Cx<'_>) -> TrialResult {
     let stage = cx.stage().await?;
@@ -72,7 +69,7 @@ pub(super) async fn a_plan_survives_being_stored(cx: &Cx<'_>) -> TrialResult {
     Ok(())
 }
 
-pub(super) async fn an_unknown_container_is_invalid(cx: &Cx<'_>) -> TrialResult {
+pub(super) async fn an_unknown_container_is_refused(cx: &Cx<'_>) -> TrialResult {
     let stage = cx.stage().await?;
     let party = stage.party("first");
     let releases = [
@@ -80,14 +77,10 @@ pub(super) async fn an_unknown_container_is_invalid(cx: &Cx<'_>) -> TrialResult 
         Release::of_what_runs().image("no-such-container", "repo/other:ok-1"),
     ];
     for release in releases {
-        match party.target.deploy(release).start().await {
-            Err(error) => {
-                ensure!(error.kind() == ErrorKind::Invalid, "not Invalid: {error:?}");
-                let text = error.to_string();
-                ensure!(text.contains("no-such-container"), "it does not name the container: {text}");
-            }
-            Ok(rollout) => ensure!(false, "it was started: {:?}", rollout.outcome().await),
-        }
+        let outcome = party.target.deploy(release).start().await?.outcome().await?;
+        ensure!(outcome.ended == Ended::Refused, "not refused: {outcome:?}");
+        let text = outcome.cause.map(|cause| cause.text).unwrap_or_default();
+        ensure!(text.contains("no-such-container"), "it does not name the container: {text}");
     }
     ensure!(stage.writes().await? == 0, "something was written");
     ensure!(stage.records().await? == 0, "something was stored");

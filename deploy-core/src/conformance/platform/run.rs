@@ -85,7 +85,7 @@ pub fn trials() -> Vec<PlatformTrial> {
         look::inspecting_twice_is_the_same,
         look::planning_twice_is_the_same_and_writes_nothing,
         look::a_plan_survives_being_stored,
-        look::an_unknown_container_is_invalid,
+        look::an_unknown_container_is_refused,
         capable::what_the_place_says_of_itself,
         capable::steps_groups_gates_and_remedies,
         capable::what_cannot_be_repeated_is_marked,

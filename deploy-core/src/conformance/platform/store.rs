@@ -40,7 +40,7 @@ pub(super) async fn mutations_cost_one_write_each_and_one_more(cx: &Cx<'_>) -> T
         if finished.outcome.ended != (Ended::Succeeded { changed: true }) {
             rows += plan.way_back.steps.len();
         }
-        let rest = writes.len() - effects - lease - beats;
+        let rest = count(|write| write.entries > 0 && write.effects == 0 && !write.lease);
         cx.note(format!(
             "{}: m = {mutations} in {rows} rows: {effects} writes for them, {lease} for the lease, {rest} for \
              decisions and evidence, {beats} beats",

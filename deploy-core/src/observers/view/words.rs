@@ -24,6 +24,7 @@ pub(in crate::observers) fn watched(back: bool, seen: &Observation) -> String {
 /// What a step returned, if that is one word: a revision's name.
 pub(super) fn output(output: &Value) -> String {
     let named = |name: &str| output.get(name).and_then(Value::as_str);
-    let text = output.as_str().or_else(|| named("revision")).or_else(|| named("name"));
+    let made = output.get("revision").and_then(|made| made.get("name")).and_then(Value::as_str);
+    let text = output.as_str().or(made).or_else(|| named("revision")).or_else(|| named("name"));
     scrub_line(text.filter(|text| text.len() <= 60).unwrap_or_default())
 }
