@@ -65,7 +65,7 @@ pub trait Logs: fmt::Debug + Send + Sync {
     /// Up to `limit` lines that look like errors, of all instances since then, oldest first.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where logs cannot be searched.
+    /// [`ErrorKind::Unsupported`] where logs cannot be searched.
     async fn errors(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
         let _ = (since, limit);
         Err(Error::new(ErrorKind::Unsupported, "the logs of this platform cannot be searched"))
@@ -75,7 +75,7 @@ pub trait Logs: fmt::Debug + Send + Sync {
     /// last one on.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the lines of one instance alone can be read.
+    /// [`ErrorKind::Unsupported`] where the lines of one instance alone can be read.
     async fn written(&self, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
         let _ = (since, limit);
         Err(Error::new(ErrorKind::Unsupported, "the logs of this platform can be read by instance alone"))

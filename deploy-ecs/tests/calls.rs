@@ -83,7 +83,7 @@ const MUTATION: [Cell; 10] = [
 ];
 
 /// Who makes a call, and what it is to give. The same action in two places is two rows: one repeats reads, one does not.
-const TABLE: [(&str, &str, [Cell; 10]); 15] = [
+const TABLE: [(&str, &str, [Cell; 10]); 16] = [
     ("inspect", "GetCallerIdentity", READ),
     ("inspect", "DescribeServices", READ),
     ("inspect", "DescribeTaskDefinition", READ),
@@ -92,6 +92,7 @@ const TABLE: [(&str, &str, [Cell; 10]); 15] = [
     ("observe", "DescribeTasks", READ),
     ("reverted", "DescribeServiceDeployments", READ),
     ("plan", "BatchGetImage", READ),
+    ("plan for Fargate", "GetDownloadUrlForLayer", READ),
     ("revisions", "ListTaskDefinitions", READ),
     ("tail", "DescribeTasks", READ),
     ("tail", "GetLogEvents", READ),
@@ -160,6 +161,18 @@ async fn meet(place: &Place, who: &str, action: &str, fault: FaultKind) -> Optio
             rule();
             place.plan(&place.image("ok-2")).await.err()
         }
+        "plan for Fargate" => {
+            place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
+            rule();
+            match place.plan(&place.image("ok-2")).await {
+                Err(error) => Some(error),
+                Ok(plan) => {
+                    let told = |note: &String| note.contains(action);
+                    assert!(plan.notes.iter().any(told), "{:?}", plan.notes);
+                    None
+                }
+            }
+        }
         "revisions" => {
             rule();
             place.service.revisions(3).await.err()
@@ -202,7 +215,9 @@ async fn every_call_and_every_fault_have_their_cell() {
             let error = meet(&place, who, action, fault).await;
             let told_as_note = who == "observe" && action != "DescribeServices";
             // Who may not ask believes that ECS itself goes back.
-            let not_needed = who == "reverted" && fault == FaultKind::AccessDenied403;
+            // Who may deploy need not be allowed to read layers.
+            let not_needed =
+                ["reverted", "plan for Fargate"].contains(&who) && fault == FaultKind::AccessDenied403;
             assert_eq!(error.is_none(), told_as_note || not_needed, "{who} {action} {fault:?}");
             let Some(error) = error else { continue };
             assert_eq!(
@@ -224,6 +239,8 @@ async fn no_call_and_no_fault_are_missing_in_the_table() {
     place.service.revisions(3).await.expect("revisions");
     place.service.logs().expect("logs").tail(&task, 5).await.expect("lines");
     place.service.logs().expect("logs").errors(Timestamp::from_millis(0), 5).await.expect("lines");
+    place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
+    place.plan(&place.image("ok-2")).await.expect("a plan");
     let listed: BTreeSet<&str> = TABLE.iter().map(|(_, action, _)| *action).collect();
     // What was reset when the place was made was the seed's own.
     let counts = place.emulator.counts();

@@ -155,24 +155,6 @@ async fn the_common_mistakes_are_refused() {
     assert_eq!(place.emulator.counts().mutating(), 0);
 }
 
-/// Registers a revision with these extra keys, and lets the service run it.
-fn runs_with(place: &Place, extra: &serde_json::Value) {
-    let container =
-        json!({"name": "api", "image": place.emulator.image("shop-api", "ok-1"), "essential": true});
-    let mut body = json!({"family": "prod-api-task", "containerDefinitions": [container], "cpu": "256",
-        "memory": "512", "networkMode": "awsvpc"});
-    for (key, value) in extra.as_object().unwrap() {
-        body[key] = value.clone();
-    }
-    place.ecs("RegisterTaskDefinition", &body);
-    place.ecs(
-        "UpdateService",
-        &json!({"cluster": "prod-website", "service": "prod-api", "taskDefinition": "prod-api-task",
-            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-0a1b2c3d"]}}}),
-    );
-    place.emulator.skip_ms(300_000);
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_image_for_another_architecture_is_refused() {
     let fargate = json!({"requiresCompatibilities": ["FARGATE"]});
@@ -187,7 +169,7 @@ async fn an_image_for_another_architecture_is_refused() {
         (&instances, "ok-arm64", None),
     ] {
         let place = place();
-        runs_with(&place, definition);
+        place.runs_with(definition);
         place.emulator.reset_calls();
         let planned = place.plan(&place.image(tag)).await;
         let Some([asked, is]) = wrong else {
@@ -211,7 +193,7 @@ async fn an_image_for_another_architecture_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn an_index_of_images_has_to_have_the_architecture() {
     let place = place();
-    runs_with(&place, &json!({"requiresCompatibilities": ["FARGATE"]}));
+    place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
     for (tag, architectures, fits) in [
         ("v1", ["arm64", "amd64"], true),
         ("v2", ["arm64", "riscv64"], false),
@@ -241,7 +223,7 @@ async fn an_index_of_images_has_to_have_the_architecture() {
 #[tokio::test(start_paused = true)]
 async fn what_the_registry_hides_is_noted() {
     let place = place();
-    runs_with(&place, &json!({"requiresCompatibilities": ["FARGATE"]}));
+    place.runs_with(&json!({"requiresCompatibilities": ["FARGATE"]}));
     place.emulator.fault(FaultRule::new(FaultKind::AccessDenied403).action("GetDownloadUrlForLayer"));
     let plan = place.plan(&place.image("ok-2")).await.unwrap();
     assert!(

@@ -4,7 +4,11 @@ use std::{fmt, sync::Mutex};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::{Line, LineKind, Observer, View, Views, locked, message::motion, view::Watched};
+use super::{
+    Line, LineKind, Observer, View, Views, locked,
+    message::motion,
+    view::{Watched, end::short_id},
+};
 use crate::{
     event::{Event, PhaseName},
     model::{Counts, Timestamp, millis},
@@ -157,7 +161,7 @@ fn sides(view: &View, watched: &Watched, now: Timestamp) -> Vec<String> {
             // How long it has been so matters only while it should not stay so.
             let since = duration_words(millis(now.since(*since)));
             let since = if instance.state == "healthy" { String::new() } else { format!(", {since}") };
-            format!("{}  {:19}", instance.id, format!("{}{since}", instance.state))
+            format!("{}  {:19}", short_id(&instance.id), format!("{}{since}", instance.state))
         });
         rows.push(format!("              {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned());
     }

@@ -12,7 +12,7 @@ use crate::{
     state::journal::{Decision, DriverHow, Fact, GuardResult, StepState},
 };
 
-mod end;
+pub(super) mod end;
 pub(super) mod words;
 
 use end::Tally;
@@ -87,6 +87,8 @@ pub struct View {
     /// Short name and platform's name of what served and of what is wanted.
     pub(super) from: Option<(String, String)>,
     pub(super) to: Option<(String, String)>,
+    /// The platform names it once a step has made it.
+    to_be_made: bool,
     pub(super) platform: String,
     pub(super) phase: Option<PhaseName>,
     pub(super) watched: LiteMap<Component, Watched>,
@@ -185,6 +187,7 @@ impl View {
             Fact::Started { from, to, platform, .. } => {
                 self.from = Some((from.short().to_owned(), from.name.clone()));
                 self.to = Some((to.short().to_owned(), to.name.clone()));
+                self.to_be_made = to.declared.is_empty();
                 self.platform.clone_from(platform);
                 happened(event)
             }
@@ -192,6 +195,7 @@ impl View {
             Fact::Driver { how: DriverHow::Began, .. } => Vec::new(),
             Fact::Step { step, state, output, error, took_ms, .. } => match state {
                 StepState::Done => {
+                    self.made(output.as_ref());
                     let what = output.as_ref().map_or_else(String::new, words::output);
                     let took = took_ms.map_or_else(String::new, |ms| format!(", {}", duration_words(ms)));
                     let text = format!("{step} done{}{what}{took}", if what.is_empty() { "" } else { ": " });
@@ -211,6 +215,18 @@ impl View {
                 rows.chain([line(event, LineKind::OneLine, one_line)]).collect()
             }
             _ => happened(event),
+        }
+    }
+
+    /// What had no name before it was made has one now.
+    fn made(&mut self, output: Option<&Value>) {
+        let name = output.and_then(|output| output.get("revision")?.get("name")?.as_str());
+        if let (true, Some(name), Some((short, whole))) = (self.to_be_made, name, &mut self.to) {
+            if short == whole {
+                name.clone_into(short);
+            }
+            name.clone_into(whole);
+            self.to_be_made = false;
         }
     }
 

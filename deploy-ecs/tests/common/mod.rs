@@ -17,7 +17,7 @@ use deploy_ecs::{
     Ecs, Service,
     emulator::{Api, Config, Emulator, Seed},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) const START_MS: i64 = 1_767_225_600_000;
 
@@ -105,6 +105,25 @@ impl Place {
     /// Any call of ECS, as somebody else would make it.
     pub(crate) fn ecs(&self, action: &str, body: &Value) -> Value {
         self.emulator.call(Api::Ecs, action, body).expect(action)
+    }
+
+    /// Registers a revision with these keys beside the usual ones, and lets the service run it.
+    pub(crate) fn runs_with(&self, keys: &Value) {
+        let image = self.emulator.image("shop-api", "ok-1");
+        let container = json!({"name": "api", "image": image, "essential": true});
+        let mut body = json!({"family": "prod-api-task", "containerDefinitions": [container], "cpu": "256",
+            "memory": "512", "networkMode": "awsvpc"});
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        self.ecs("RegisterTaskDefinition", &body);
+        let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-0a1b2c3d"]}});
+        self.ecs(
+            "UpdateService",
+            &json!({"cluster": "prod-website", "service": "prod-api", "taskDefinition": "prod-api-task",
+                "networkConfiguration": network}),
+        );
+        self.emulator.skip_ms(300_000);
     }
 
     /// Any call of ECR, likewise.

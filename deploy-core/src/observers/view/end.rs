@@ -23,7 +23,8 @@ fn telling(log: Vec<String>) -> Vec<String> {
     log.into_iter().skip(from).take(LOG_LINES).collect()
 }
 
-fn short_id(id: &str) -> &str {
+/// The first characters of an id that nobody reads as a whole.
+pub(in crate::observers) fn short_id(id: &str) -> &str {
     let long_number = id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if long_number { &id[..ID] } else { id }
 }

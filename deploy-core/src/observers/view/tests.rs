@@ -191,3 +191,20 @@ fn deploys_that_go_on_at_once_are_told_apart() {
     events.iter().for_each(|event| drop(views.see(event)));
     assert_eq!(views.open().count(), 1, "what has ended is forgotten");
 }
+
+#[test]
+fn what_a_step_made_is_named_from_then_on() {
+    let mut view = View::new(Zone::utc());
+    let mut began = started();
+    if let Fact::Started { to, .. } = &mut began {
+        *to = Revision::new("prod-api-task:(new)", [], json!(null));
+    }
+    view.see(&fact(1, "02:11:57", PhaseName::Guard, began));
+    let mut done = step("register", StepState::Done, Some(412));
+    if let Fact::Step { output, .. } = &mut done {
+        *output = Some(json!({ "revision": { "name": "prod-api-task:42", "declared": {} } }));
+    }
+    let shown = texts(&mut view, &fact(2, "02:11:58", PhaseName::Apply, done));
+    assert_eq!(shown, ["register done: prod-api-task:42, 0.4 s"]);
+    assert_eq!(view.to, Some(("prod-api-task:42".into(), "prod-api-task:42".into())));
+}
