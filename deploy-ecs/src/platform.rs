@@ -111,7 +111,8 @@ impl Platform for Service {
                     return Ok(update_service::settled(&seen, arn)
                         .map_or(Settled::Unknown, |moved| applied(serde_json::to_value(moved))));
                 }
-                if there {
+                // Somebody who wrote after it may have written over it.
+                if there || update_service::deployed_since(&seen, intent.signed_at) {
                     return Ok(Settled::Unknown);
                 }
             }

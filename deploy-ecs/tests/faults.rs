@@ -210,13 +210,31 @@ async fn unknown_effects_are_settled_by_what_only_we_can_have_written() {
     place.step(&plan, "update", &outputs).await.result.unwrap_err();
     assert!(matches!(settle(&place, &update).await, Settled::Applied(_)));
     assert_eq!(settle(&place, &shared).await, Settled::Unknown, "anybody can have written that");
-    let other = intent("update", json!({}), Some("elsewhere".into()), true);
-    assert_eq!(settle(&place, &other).await, Settled::Unknown);
     place.clock.sleep(Duration::from_secs(320)).await;
-    assert_eq!(settle(&place, &other).await, Settled::NotApplied, "its late bound has passed");
+    assert_eq!(settle(&place, &shared).await, Settled::Unknown, "nor does time tell whose it is");
     let mut unmarked = register;
     unmarked.id = 9;
     assert_eq!(settle(&place, &unmarked).await, Settled::NotApplied, "that sending made none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_is_not_there_may_have_been_written_over() {
+    let place = place();
+    let (plan, outputs) = registered(&place).await;
+    place.clock.sleep(Duration::from_secs(10)).await;
+    let signed = |mut intent: Intent| {
+        intent.signed_at = place.clock.now();
+        intent.late_bound = intent.signed_at.plus_ms(315_000);
+        intent
+    };
+    let lost = signed(intent("update", json!({}), Some("elsewhere".into()), true));
+    assert_eq!(settle(&place, &lost).await, Settled::Unknown, "it may still come");
+    place.clock.sleep(Duration::from_secs(320)).await;
+    assert_eq!(settle(&place, &lost).await, Settled::NotApplied, "its late bound has passed");
+    let written_over = signed(intent("update", json!({}), Some("elsewhere".into()), true));
+    place.step(&plan, "update", &outputs).await.result.unwrap();
+    place.clock.sleep(Duration::from_secs(320)).await;
+    assert_eq!(settle(&place, &written_over).await, Settled::Unknown, "another deployment came after it");
 }
 
 #[tokio::test(start_paused = true)]

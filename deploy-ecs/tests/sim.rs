@@ -24,3 +24,13 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!((one.hash, one.counts), (two.hash, two.counts), "seed {seed}");
     }
 }
+
+/// 7748: a call landed, somebody wrote over it, and it was called "not applied". 10587: the second sending of a value
+/// landed long after giving way, and SUPERSEDED did not say so.
+#[test]
+fn seeds_that_once_broke_a_promise_keep_it() {
+    for seed in [7748, 10587] {
+        let report = run_many(&EcsSim, seed, 1, 0);
+        assert_eq!(report.failed, 0, "{report}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
         Cause, Component, Ended, Fingerprint, Motion, Observation, Revision, RolledBackBy, Scope, Step,
         StepId, Timestamp,
     },
-    state::journal::{Decision, Direction, ErrorRecord, Fact, StepState},
+    state::journal::{ClosedBy, Decision, Direction, ErrorRecord, Fact, StepState},
 };
 
 /// How often going back takes "no, never" for an answer before it gives up.
@@ -388,12 +388,14 @@ impl Machine {
         self.finish(Ended::Superseded, overwrote.then(|| needed.to_owned()));
     }
 
-    /// Whether a call of ours that ended without an answer was to declare this.
+    /// Whether a call of ours that ended without an answer was to declare this: one that was settled or seen, too, because
+    /// what was seen may have been another sending of the same value.
     fn came_late(&self, component: &Component, declared: &Fingerprint) -> bool {
         self.state.sent.values().any(|sent| {
             sent.intent.component.as_ref() == Some(component)
                 && sent.intent.to.as_ref() == Some(declared)
-                && sent.state == StepState::Unknown
+                && (sent.state == StepState::Unknown
+                    || matches!(sent.closed, Some(ClosedBy::Settled | ClosedBy::Sight)))
         })
     }
 }

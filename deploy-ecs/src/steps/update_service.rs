@@ -86,6 +86,16 @@ pub(crate) fn unanswered(plan: &Plan, step: &Step, outputs: &deploy_core::contex
     json!({ "beforeArn": from })
 }
 
+/// Whether something was deployed since then, or cannot be told not to have been: a deployment that is taken back to is
+/// an old one, and only its last update is new.
+pub(crate) fn deployed_since(service: &Service, at: Timestamp) -> bool {
+    service.deployments().iter().any(|deployment| {
+        let newest = deployment.created_at().into_iter().chain(deployment.updated_at());
+        let newest = newest.filter_map(|time| time.to_millis().ok()).max();
+        newest.is_none_or(|newest| newest >= at.as_millis())
+    })
+}
+
 /// Looks, then updates: one `DescribeServices`, one `UpdateService`. The same update again, even late, makes no second
 /// deployment, so it is sent even if a look (which may be stale) shows the revision already.
 pub(crate) async fn execute(client: &Client, step: &Step, cx: &StepContext) -> Result<Value> {
