@@ -16,9 +16,14 @@ pub mod config;
 pub use deploy_ecs as ecs;
 
 #[cfg(feature = "git")]
-pub use deploy_core::source::git::Repo;
+pub use deploy_core::source::git::{Fetch, Repo};
 #[cfg(feature = "sqlite")]
 pub use deploy_core::state::stores::sqlite::SqliteStore;
+#[cfg(feature = "forge")]
+pub use deploy_core::{
+    forge::{Bitbucket, GitHub},
+    steps::workflow::{Workflow, WorkflowRunner},
+};
 
 /// What a program that deploys names: `use deploy_kit::prelude::*`.
 pub mod prelude {

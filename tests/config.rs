@@ -99,6 +99,52 @@ fn later_layers_win_and_tables_merge() {
     assert_eq!(piano.bake, Some(Duration::from_secs(60)));
 }
 
+const BUILDS: &str = r#"
+version = 1
+[defaults]
+platform = "ecs"
+ecs.cluster = "c"
+ecs.service = "{app}-{env}"
+repo = "../{app}"
+images.web = "registry.example.com/{app}"
+migrations = "laravel"
+[defaults.build.web]
+context = "services/{app}"
+args.NODE_ENV = "{env}"
+secrets.npm = { from_env = "NPM_TOKEN" }
+secrets.ca = { file = "ca.pem" }
+[env.staging]
+[env.production]
+[app.drums]
+env.production.build.web = { platform = "linux/amd64, linux/arm64", args.NODE_ENV = false }
+[app.piano]
+build.web = false
+[app.voice]
+images.worker = "registry.example.com/worker"
+build.worker = true
+"#;
+
+#[test]
+fn builds_are_merged_like_everything_else() {
+    use deploy_kit::{config::BuildConfig, model::SecretRef};
+    let config = parse(BUILDS);
+    let builds = |name: &str| config.find(name).unwrap().builds.clone();
+    let web = &builds("drums/staging")["web"];
+    assert_eq!(web.context.as_deref(), Some("services/drums"));
+    assert_eq!(web.platforms, ["linux/amd64"]);
+    assert_eq!(web.args.get("NODE_ENV").map(String::as_str), Some("staging"));
+    assert_eq!(web.secrets["npm"], SecretRef::FromEnv("NPM_TOKEN".into()));
+    assert!(matches!(&web.secrets["ca"], SecretRef::File(path) if path.ends_with("ca.pem")), "{web:?}");
+    let web = &builds("drums/production")["web"];
+    assert_eq!((web.platforms.len(), web.args.len()), (2, 0), "{web:?}");
+    assert!(builds("piano/staging").is_empty());
+    assert_eq!(builds("voice/staging").keys().collect::<Vec<_>>(), ["web", "worker"]);
+    let mut worker = builds("voice/staging")["worker"].clone();
+    worker.platforms.clear();
+    assert_eq!(worker, BuildConfig::default());
+    assert_eq!(config.find("piano/production").unwrap().migrations.as_deref(), Some("laravel"));
+}
+
 #[test]
 fn patterns_name_several_targets() {
     let config = parse(LAYERS);

@@ -78,7 +78,7 @@ impl Aws {
     /// [`ErrorKind::NotFound`] if repository or image does not exist, else what ECR says.
     pub async fn image(&self, image: &ImageName) -> Result<Option<EcrImage>> {
         let Some((account, region, repository)) = image.in_ecr() else { return Ok(None) };
-        let client = self.ecr(region);
+        let client = client(self, region);
         let id = match (&image.digest, &image.tag) {
             (Some(digest), _) => ImageIdentifier::builder().image_digest(digest),
             (None, tag) => ImageIdentifier::builder().image_tag(tag.as_deref().unwrap_or("latest")),
@@ -129,7 +129,7 @@ impl Aws {
             let text = format!("{doing} has {} bytes: it is no configuration", config.size);
             return Err(Error::new(ErrorKind::Malformed, text));
         }
-        let (client, clock) = (self.ecr(region), self.clock());
+        let (client, clock) = (client(self, region), self.clock());
         let url = sdk::read(&*clock, || async {
             let call = client.get_download_url_for_layer().registry_id(account).repository_name(repository);
             let answer = Box::pin(call.layer_digest(&config.digest).send()).await;
@@ -145,11 +145,12 @@ impl Aws {
         let platform: Option<ImagePlatform> = serde_json::from_slice(&bytes).ok();
         Ok(platform.into_iter().filter(|platform| !platform.architecture.is_empty()).collect())
     }
+}
 
-    fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
-        let config = aws_sdk_ecr::config::Builder::from(self.sdk_config())
-            .region(aws_sdk_ecr::config::Region::new(region.to_owned()))
-            .build();
-        aws_sdk_ecr::Client::from_conf(config)
-    }
+/// A client for a region, which need not be the connection's.
+pub(crate) fn client(aws: &Aws, region: &str) -> aws_sdk_ecr::Client {
+    let config = aws_sdk_ecr::config::Builder::from(aws.sdk_config())
+        .region(aws_sdk_ecr::config::Region::new(region.to_owned()))
+        .build();
+    aws_sdk_ecr::Client::from_conf(config)
 }

@@ -136,6 +136,10 @@ fn of_answer(doing: &str, sent: Sent, status: StatusCode, code: &str, text: &str
         "LimitExceededException" => {
             did_nothing(ErrorKind::Invalid).next("a quota of the account is reached: raise it")
         }
+        // What is used up for now, and not for good: builds that run, calls that are under way.
+        "AccountLimitExceededException" => did_nothing(ErrorKind::Throttled)
+            .retry_as(Retry::After(Duration::from_secs(30)))
+            .next("wait until less of it runs, or raise the account's quota"),
         "UnsupportedFeatureException" | "UnknownOperationException" => did_nothing(ErrorKind::Unsupported),
         "ServiceNotActiveException" => {
             did_nothing(ErrorKind::NotFound).next("the service was deleted: create it first")

@@ -67,6 +67,12 @@ fn every_answer_of_a_mutation() {
         (400, "InvalidParameterException", "", (Invalid, NEVER, DONE)),
         (400, "ClientException", "", (Invalid, NEVER, DONE)),
         (400, "LimitExceededException", "", (Invalid, NEVER, DONE)),
+        (
+            400,
+            "AccountLimitExceededException",
+            "Cannot have more than 60 active builds for the account",
+            (Throttled, Retry::After(Duration::from_secs(30)), DONE),
+        ),
         (400, "com.amazonaws.ecs#ServiceNotFoundException", "", (NotFound, NEVER, DONE)),
         (400, "ServiceNotActiveException", "", (NotFound, NEVER, DONE)),
         (400, "ConflictException", "", (Conflict, Retry::Always, DONE)),

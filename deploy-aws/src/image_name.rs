@@ -46,12 +46,23 @@ impl ImageName {
     #[must_use]
     pub fn in_ecr(&self) -> Option<(&str, &str, &str)> {
         let (host, name) = self.repository.split_once('/')?;
-        let mut parts = host.split('.');
-        let (account, dkr, ecr, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_ecr = dkr == "dkr" && ecr.starts_with("ecr") && host.contains(".amazonaws.");
-        (is_ecr && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
-            .then_some((account, region, name))
+        let (account, region) = ecr_registry(host)?;
+        Some((account, region, name))
     }
+}
+
+/// The domains of AWS's partitions that ECR's registries are in.
+const DOMAINS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"];
+
+/// Account and region of a private registry of ECR. Logins go there, so nothing that only looks like one is taken for one.
+pub(crate) fn ecr_registry(host: &str) -> Option<(&str, &str)> {
+    let mut parts = host.splitn(5, '.');
+    let (account, dkr, ecr, region, domain) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_ecr = dkr == "dkr" && matches!(ecr, "ecr" | "ecr-fips") && DOMAINS.contains(&domain);
+    (is_ecr && digits && !region.is_empty() && region.bytes().all(word)).then_some((account, region))
 }
 
 impl fmt::Display for ImageName {
@@ -97,6 +108,34 @@ mod tests {
         assert!(fips.in_ecr().is_some());
         assert!(ImageName::parse("public.ecr.aws/nginx/nginx").in_ecr().is_none());
         assert!(ImageName::parse("api").in_ecr().is_none());
+    }
+
+    #[test]
+    fn what_only_looks_like_ecr_gets_no_login() {
+        for host in [
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+            "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+            "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+        ] {
+            assert_eq!(ecr_registry(host).map(|(account, _)| account), Some("123456789012"), "{host}");
+        }
+        for host in [
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.example.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.example.com",
+            "123456789012.dkr.ecr.evil.example.com/.amazonaws.com",
+            "123456789012.dkr.ecrx.us-east-1.amazonaws.com",
+            "123456789012.dkr.ecr..amazonaws.com",
+            "123456789012.dkr.ecr.us_east.amazonaws.com",
+            "12345678901.dkr.ecr.us-east-1.amazonaws.com",
+            "12345678901x.dkr.ecr.us-east-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:443",
+            "x.123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "public.ecr.aws",
+            "docker.io",
+            "",
+        ] {
+            assert_eq!(ecr_registry(host), None, "{host}");
+        }
     }
 
     #[test]

@@ -61,6 +61,29 @@ pub async fn tail(aws: &Aws, place: &LogPlace, limit: usize) -> Result<Vec<Strin
     Ok(lines.collect())
 }
 
+/// Lines of a log from somewhere on.
+#[cfg(feature = "codebuild")]
+#[derive(Debug, Default)]
+pub(crate) struct LogPage {
+    pub(crate) lines: Vec<String>,
+    /// Where it goes on; the same as before at its end.
+    pub(crate) next: Option<String>,
+}
+
+/// The lines after `from`, or from the beginning. One `GetLogEvents`; no line while nothing has been written yet.
+#[cfg(feature = "codebuild")]
+pub(crate) async fn next(aws: &Aws, place: &LogPlace, from: Option<String>) -> Result<LogPage> {
+    let client = client(aws, place);
+    aws.pace(&READ).await;
+    let call = client.get_log_events().log_group_name(&place.group).log_stream_name(&place.stream);
+    let answer = Box::pin(call.start_from_head(true).set_next_token(from).send()).await;
+    let doing = || format!("GetLogEvents {} {}", place.group, place.stream);
+    let answer = answer.map_err(|error| aws.noted(&READ, sdk::map(&doing(), sdk::Sent::Read, error)))?;
+    let messages = answer.events().iter().filter_map(|event| event.message());
+    let lines = messages.flat_map(|text| text.split(['\n', '\r'])).map(str::to_owned).collect();
+    Ok(LogPage { lines, next: answer.next_forward_token().map(str::to_owned) })
+}
+
 /// Up to `limit` lines since then, oldest first, of all streams whose names begin with the place's; their source is the stream. Up to ten `FilterLogEvents`.
 ///
 /// # Errors

@@ -207,6 +207,43 @@ impl Intercept for Hook {
     }
 }
 
+/// A call whose answer holds secrets, without the SDK's own log lines: the finest of them show whole answers.
+#[cfg(any(feature = "docker", feature = "codebuild"))]
+pub(crate) fn unlogged<F: Future>(call: F) -> impl Future<Output = F::Output> {
+    use std::sync::LazyLock;
+    use tracing::{Dispatch, instrument::WithSubscriber, subscriber::NoSubscriber};
+    // A real one and not `Dispatch::none`, which tracing does not count: a place in the code that is first met under it
+    // would be held for one that nobody ever listens to.
+    static DEAF: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+    call.with_subscriber(DEAF.clone())
+}
+
+/// As [`map`], for a call whose answer holds secrets: nothing of the answer is in the error, nor in what caused it.
+#[cfg(any(feature = "docker", feature = "codebuild"))]
+pub(crate) fn map_unshown<E>(doing: &str, sent: Sent, error: Failed<E>) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let unread = matches!(error, SdkError::ResponseError(_));
+    let error = bare(&map(doing, sent, error));
+    if !unread {
+        return error;
+    }
+    Error::new(ErrorKind::Malformed, format!("{doing}: the answer cannot be understood"))
+        .retry_as(error.retry())
+        .effect_as(error.effect())
+}
+
+/// The same error, without what caused it.
+#[cfg(any(feature = "docker", feature = "codebuild"))]
+pub(crate) fn bare(error: &Error) -> Error {
+    let bare = Error::new(error.kind(), error.message()).retry_as(error.retry()).effect_as(error.effect());
+    match error.what_next() {
+        Some(next) => bare.next(next),
+        None => bare,
+    }
+}
+
 /// Makes a read up to three times: throttled, unavailable and timed out ones are repeated after a pause of the clock.
 ///
 /// # Errors
@@ -231,6 +268,7 @@ where
     call().await
 }
 
-fn passes(kind: ErrorKind) -> bool {
+/// Whether it may be over soon.
+pub(crate) fn passes(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::TimedOut)
 }

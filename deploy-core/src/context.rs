@@ -4,26 +4,21 @@ mod effect;
 
 pub use effect::Effect;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, Retry},
     hash::StoreKey,
-    model::{Component, Fence, Fingerprint, Observation, RolloutId, Secret, SecretRef, StepId, Timestamp},
+    model::{
+        Component, Fence, Fingerprint, Observation, Plan, RolloutId, Secret, SecretRef, Step, StepId,
+        Timestamp,
+    },
     state::journal::Sending,
 };
 
@@ -86,8 +81,14 @@ pub struct Ask {
     pub to: Option<Fingerprint>,
     /// Nobody else can write that value.
     pub exclusive: bool,
+    /// It ends what the step itself began: it may be sent while the rollout goes back, too.
+    pub ends: bool,
+    /// How long after its sending it may land, in milliseconds, where that is longer than on the platform.
+    pub lands_ms: u64,
     /// The author's words on base and change.
     pub change: Value,
+    /// How long one attempt may take, in milliseconds, where that is longer than a request.
+    pub attempt_ms: Option<u64>,
 }
 
 /// The machine's answer to an [`Ask`].
@@ -135,6 +136,21 @@ pub enum FromStep {
     Effected(u64, Effected),
     /// A look that was made in passing.
     Report(Box<Observation>),
+    /// A line that something wrote which the step runs.
+    Log(StepLine),
+}
+
+/// A line of what a step runs, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepLine {
+    /// What wrote it: the step, and the machine where it is another one.
+    pub writer: String,
+    /// `stdout` or `stderr`.
+    pub stream: &'static str,
+    /// The line.
+    pub line: String,
+    /// Whether it was longer.
+    pub cut: bool,
 }
 
 /// The right to send one request, once, for a short time.
@@ -195,8 +211,17 @@ struct Inner {
     clock: Arc<dyn Clock>,
     secrets: Arc<dyn Secrets>,
     to_driver: mpsc::UnboundedSender<FromStep>,
-    interrupted: Arc<AtomicBool>,
+    interrupted: watch::Receiver<bool>,
+    plan: Arc<Plan>,
     check_clock: bool,
+}
+
+/// A step's secrets are those of its deployer.
+#[async_trait]
+impl Secrets for StepContext {
+    async fn resolve(&self, which: &SecretRef) -> Result<Secret> {
+        self.secret(which).await
+    }
 }
 
 /// What a running step gets. Owned and cheap to clone.
@@ -221,7 +246,8 @@ pub(crate) struct StepSetting {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) to_driver: mpsc::UnboundedSender<FromStep>,
-    pub(crate) interrupted: Arc<AtomicBool>,
+    pub(crate) interrupted: watch::Receiver<bool>,
+    pub(crate) plan: Arc<Plan>,
     /// Always true but in the tests that show what happens without.
     pub(crate) check_clock: bool,
 }
@@ -231,7 +257,7 @@ impl StepContext {
         let StepSetting {
             step, attempt, rollout, outputs, going_back, key, clock, secrets, to_driver, ..
         } = setting;
-        let (interrupted, check_clock) = (setting.interrupted, setting.check_clock);
+        let (interrupted, plan, check_clock) = (setting.interrupted, setting.plan, setting.check_clock);
         Self(Arc::new(Inner {
             step,
             attempt,
@@ -243,6 +269,7 @@ impl StepContext {
             secrets,
             to_driver,
             interrupted,
+            plan,
             check_clock,
         }))
     }
@@ -308,12 +335,47 @@ impl StepContext {
         let _ = self.0.to_driver.send(FromStep::Report(Box::new(seen)));
     }
 
+    /// Tells whoever watches of a line that something wrote which the step runs. Live only: it is scrubbed, cut to
+    /// [`LINE_LIMIT`](crate::report::LINE_LIMIT) and never stored. Take out first what was given as a secret.
+    pub fn log(&self, line: StepLine) {
+        let _ = self.0.to_driver.send(FromStep::Log(line));
+    }
+
+    /// A step of the plan, of any kind: what settles an intent finds in it what the step was to do.
+    #[must_use]
+    pub fn planned(&self, step: &StepId) -> Option<&Step> {
+        self.0.plan.step(step)
+    }
+
+    /// What is deployed.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// The clock to wait by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// Whether the step should end early: between effects, return [`ErrorKind::Interrupted`].
     #[must_use]
     pub fn interrupted(&self) -> bool {
-        self.0.interrupted.load(Ordering::Relaxed)
+        *self.0.interrupted.borrow()
+    }
+
+    /// Waits until the step should end early; for ever, if it never should. Cancel safe.
+    pub async fn until_interrupted(&self) {
+        let mut interrupted = self.0.interrupted.clone();
+        if interrupted.wait_for(|interrupted| *interrupted).await.is_err() {
+            // Its driver is gone, and drops the step with it.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
+#[cfg(all(test, feature = "forge-emulator"))]
+pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;

@@ -6,17 +6,14 @@ mod watching;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use litemap::LiteMap;
 use serde_json::Value;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -30,6 +27,7 @@ use crate::{
     machine::{Action, EffectEnd, Input, Inspected, Machine},
     model::{Component, Outcome, Plan, RolloutId, Scope, StepId, Timestamp},
     platform::{Platform, Settled, Versions},
+    prepare::Planner,
     rollout::{Ending, EventLog},
     source::Source,
     state::{
@@ -45,6 +43,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct DriverSetting {
     pub(crate) place: Arc<dyn Platform>,
+    pub(crate) planner: Planner,
     pub(crate) plan: Arc<Plan>,
     pub(crate) rollout: RolloutId,
     pub(crate) clock: Arc<dyn Clock>,
@@ -73,6 +72,7 @@ pub(crate) enum ToDriver {
 #[derive(Debug)]
 enum Child {
     Step { step: StepId, attempt: u32, result: Result<Value, ErrorRecord> },
+    Planned(Result<Box<(Plan, String)>, ErrorRecord>),
     Inspected(Result<Box<Inspected>, ErrorRecord>),
     Sealed(Result<(), ErrorRecord>),
     Settled { intent: u64, found: Result<Settled, ErrorRecord> },
@@ -91,7 +91,7 @@ pub(crate) struct Driver {
     inputs: VecDeque<Input>,
     asks: LiteMap<u64, oneshot::Sender<Answer>>,
     next_ask: u64,
-    interrupted: Arc<AtomicBool>,
+    interrupt: watch::Sender<bool>,
     wake: Option<Timestamp>,
     /// Entries that are appended but not known to be stored: their events wait.
     unstored: VecDeque<(Event, u64)>,
@@ -128,7 +128,7 @@ impl Driver {
             inputs: VecDeque::new(),
             asks: LiteMap::new(),
             next_ask: 0,
-            interrupted: Arc::new(AtomicBool::new(false)),
+            interrupt: watch::Sender::new(false),
             wake: None,
             unstored: VecDeque::new(),
             appended: 0,
@@ -239,9 +239,12 @@ impl Driver {
                     Child::Sealed(sealing.await.map_err(|error| ErrorRecord::from(&error)))
                 });
             }
+            Action::Plan => self.plan_steps(),
             Action::Inspect => self.inspect(),
             Action::Execute { step, attempt } => self.execute(step, attempt),
-            Action::Interrupt => self.interrupted.store(true, Ordering::Relaxed),
+            Action::Interrupt => {
+                self.interrupt.send_replace(true);
+            }
             Action::Watch { watch, looks } => self.watch(watch, looks),
             Action::Judge(_) => {}
             Action::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |other| other.min(at))),

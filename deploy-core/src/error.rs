@@ -87,6 +87,7 @@ struct Inner {
     next: Option<String>,
     outcome: Option<Box<crate::model::Outcome>>,
     source: Option<BoxError>,
+    last_lines: Vec<String>,
 }
 
 impl Error {
@@ -108,6 +109,7 @@ impl Error {
             next: None,
             outcome: None,
             source: None,
+            last_lines: Vec::new(),
         }))
     }
 
@@ -137,6 +139,19 @@ impl Error {
     pub fn because(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Adds the last lines that whatever failed has written, oldest first.
+    #[must_use]
+    pub fn with_last_lines<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
+        self.0.last_lines = lines.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The last lines that whatever failed has written, oldest first; empty if it wrote none, or nobody kept them.
+    #[must_use]
+    pub fn last_lines(&self) -> &[String] {
+        &self.0.last_lines
     }
 
     /// Adds what was being done, in front of the message.

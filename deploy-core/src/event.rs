@@ -16,6 +16,8 @@ pub const EVENT_VERSION: u32 = 1;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PhaseName {
+    /// What the plan waits for is made.
+    Prepare,
     /// Guards are asked.
     Guard,
     /// Steps are run.
@@ -39,6 +41,7 @@ impl PhaseName {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::Prepare => "prepare",
             Self::Guard => "guard",
             Self::Apply => "apply",
             Self::Watch => "watch",
@@ -55,6 +58,8 @@ impl PhaseName {
     #[must_use]
     pub fn after(self, fact: &Fact) -> Self {
         match fact {
+            Fact::Step { kind, state: StepState::Began, .. } if kind == "prepare" => Self::Prepare,
+            Fact::Planned { .. } => Self::Guard,
             Fact::Step { kind, state: StepState::Began, .. }
                 if self == Self::Guard || self.goes_forward() =>
             {
@@ -185,6 +190,7 @@ impl Event {
                 Fact::Check { .. } => "check",
                 Fact::Decision { .. } => "decision",
                 Fact::Restored { .. } => "restored",
+                Fact::Planned { .. } => "planned",
                 Fact::Command { .. } => "command",
                 Fact::Migration { .. } => "migration",
                 Fact::Hold { .. } => "hold",

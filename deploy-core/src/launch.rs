@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     machine::{Input, Machine},
     model::{Claim, Fence, Plan, RolloutId, Snapshot},
+    prepare::Planner,
     rollout::{Ending, EventLog, Rollout, Telling, Via},
     state::{
         Expect, Wrote,
@@ -124,6 +125,7 @@ impl Target {
     /// Starts a new rollout of a plan.
     pub(crate) async fn launch(&self, plan: Plan, now: &Snapshot, reason: Option<String>) -> Result<Rollout> {
         plan.check()?;
+        self.check_runners(&plan)?;
         let shared = &self.deployer.0;
         let records = self.records();
         let name = self.name()?.clone();
@@ -211,6 +213,7 @@ impl Target {
         let log = EventLog::new();
         let setting = DriverSetting {
             place: Arc::clone(&self.place),
+            planner: Planner(self.clone()),
             plan: Arc::clone(&plan),
             rollout: id.clone(),
             clock: Arc::clone(&shared.clock),

@@ -10,8 +10,12 @@ mod driver;
 pub mod error;
 pub mod event;
 mod follow;
+#[cfg(feature = "forge")]
+pub mod forge;
 pub mod guards;
 pub mod hash;
+#[cfg(feature = "docker")]
+pub mod image;
 mod launch;
 pub mod machine;
 #[cfg(feature = "memory")]
@@ -21,11 +25,13 @@ pub mod model;
 mod model_check;
 pub mod observers;
 pub mod platform;
+pub mod prepare;
 pub mod report;
 mod request;
 mod rollout;
 pub mod source;
 pub mod state;
+pub mod steps;
 mod target;
 mod task;
 

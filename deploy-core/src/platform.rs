@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::{
     context::StepContext,
     error::{Error, ErrorKind, Result},
-    model::{Goal, Observation, Plan, Revision, Scope, Snapshot, Step, StepId, TargetName, Timestamp},
+    model::{
+        Goal, Observation, Plan, Revision, Runner, Scope, Snapshot, Step, StepId, TargetName, Timestamp,
+    },
     state::journal::Intent,
 };
 
@@ -192,6 +194,17 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     async fn startable(&self, revision: &Revision) -> Result<()> {
         let _ = revision;
         Ok(())
+    }
+
+    /// Whether this process can run steps of this runner here. Asked before a plan is started, and before the lease of
+    /// an unfinished rollout is taken. Costs nothing.
+    fn runs(&self, runner: Runner) -> bool {
+        runner == Runner::Platform
+    }
+
+    /// Whether a commit alone is a release here, without an image that is built from it.
+    fn deploys_commits(&self) -> bool {
+        false
     }
 
     /// Log lines of instances, if the platform has them.

@@ -75,7 +75,19 @@ impl Request {
             head.known_good.into_iter().map(|good| good.revision).collect()
         });
         let goal = match &self.wish {
-            Wish::Deploy(release) => Goal::Deploy(target.resolve(release.clone()).await?),
+            Wish::Deploy(release) => {
+                let release = target.resolve(release.clone()).await?;
+                match target.prepares() {
+                    None => Goal::Deploy(release),
+                    Some(preparer) => {
+                        let missing = preparer.missing(&release).await?;
+                        if !missing.is_empty() {
+                            return target.open_plan(release, now, missing).await;
+                        }
+                        Goal::Deploy(preparer.finish(&release).await?)
+                    }
+                }
+            }
             Wish::Adopt => Goal::Adopt,
             Wish::Rollback(Some(to)) => Goal::Restore(self.named(to, &known).await?),
             Wish::Rollback(None) => {
@@ -91,13 +103,7 @@ impl Request {
             }
             Wish::Apply(_) => Goal::Adopt,
         };
-        // The way back is what is known good and runs; else the newest known good that is not what we deploy.
-        let back = known
-            .iter()
-            .find(|revision| revision.declared == now.serving.declared)
-            .or(known.first())
-            .cloned();
-        let mut plan = target.plan_for(&goal, now, back.filter(|_| !goal.is_rollback())).await?;
+        let mut plan = target.plan_goal(&goal, now).await?;
         if goal.is_rollback() && plan.way_back.to.is_none() {
             plan.way_back.words = "what is left by a rollback is not gone back to".into();
         }
@@ -135,6 +141,11 @@ impl Request {
             }
             made => made?,
         };
+        if plan.open && (self.approved.is_some() || matches!(self.wish, Wish::Apply(_))) {
+            let text = "the plan is open: what it deploys is not built yet, so nobody can have approved it";
+            let next = [format!("deploy {} without a plan, or build it first", target.name()?)];
+            return target.refused_now("plan", text.into(), &now, &next);
+        }
         if let Some(wanted) = &self.approved {
             let hash = plan.approval_hash();
             if wanted.is_empty() || !hash.starts_with(wanted.as_str()) {

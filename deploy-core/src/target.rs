@@ -1,6 +1,7 @@
 //! A target: a name with a place, and what can be asked of it.
 
 mod history;
+mod ready;
 mod refuse;
 mod resume;
 
@@ -13,8 +14,9 @@ use crate::{
     model::{Claim, Goal, Plan, Release, Revision, Snapshot, TargetName, millis},
     observers::Observer,
     platform::{Logs, PlanContext, Platform},
+    prepare::Preparer,
     request::{Request, Wish},
-    source::Source,
+    source::{Migrations, Source},
     state::{Expect, Wrote, head::TargetRecord, records::Records},
 };
 
@@ -28,6 +30,8 @@ pub struct Target {
     pub(crate) place: Arc<dyn Platform>,
     images: BTreeMap<String, String>,
     pub(crate) source: Option<Arc<dyn Source>>,
+    pub(crate) preparer: Option<Arc<dyn Preparer>>,
+    pub(crate) migrations: Option<Migrations>,
     more_guards: Vec<Arc<dyn Guard>>,
     pub(crate) overrides: Arc<BTreeMap<String, String>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -42,6 +46,8 @@ impl Target {
             place,
             images: BTreeMap::new(),
             source: None,
+            preparer: None,
+            migrations: None,
             more_guards: Vec::new(),
             overrides: Arc::default(),
             observers: Vec::new(),
@@ -68,6 +74,20 @@ impl Target {
     #[must_use]
     pub fn source(mut self, source: impl Source) -> Self {
         self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Who makes what releases need: images that are not built yet.
+    #[must_use]
+    pub fn prepare(mut self, preparer: impl Preparer) -> Self {
+        self.preparer = Some(Arc::new(preparer));
+        self
+    }
+
+    /// Which files of the source are database migrations: [`Request::look`] tells which of them a deploy brings.
+    #[must_use]
+    pub fn migrations(mut self, migrations: Migrations) -> Self {
+        self.migrations = Some(migrations);
         self
     }
 
@@ -170,6 +190,28 @@ impl Target {
         }
     }
 
+    /// Plans a goal with the way back that is known: what is known good and runs, else the newest known good that is not
+    /// what is deployed.
+    pub(crate) async fn plan_goal(&self, goal: &Goal, now: &Snapshot) -> Result<Plan> {
+        let home = self.home().await?;
+        let known = home.map_or_else(Vec::new, |(_, head)| head.known_good);
+        let runs = known.iter().find(|good| good.revision.declared == now.serving.declared);
+        let back = runs.or(known.first()).map(|good| good.revision.clone());
+        self.plan_for(goal, now, back.filter(|_| !goal.is_rollback())).await
+    }
+
+    /// Who lacks a runner says so before it holds anything.
+    pub(crate) fn check_runners(&self, plan: &Plan) -> Result<()> {
+        let Some(step) = plan.step_without_runner(|runner| self.place.runs(runner)) else { return Ok(()) };
+        let text = format!(
+            "step {} is run by a {}, for which this process has no runner",
+            step.id,
+            step.runner.word()
+        );
+        Err(Error::new(ErrorKind::Unsupported, text)
+            .next("give the target's place the runner, as the process had that made the plan"))
+    }
+
     pub(crate) async fn plan_for(
         &self,
         goal: &Goal,
@@ -205,7 +247,7 @@ impl Target {
         for (container, repository) in &self.images {
             release.images.entry(container.clone()).or_insert_with(|| format!("{repository}:{commit}"));
         }
-        if release.images.is_empty() {
+        if release.images.is_empty() && !self.place.deploys_commits() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the target has no image repository for a release by commit",

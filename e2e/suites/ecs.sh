@@ -1,5 +1,6 @@
-# ECS, in four parts: deployer processes against the served emulator, killed at every point and resumed (kills); the aws
-# CLI (cli) and boto3 (boto) against the served emulator; our client against moto (moto). By hand:
+# ECS, in five parts: deployer processes against the served emulator, killed at every point and resumed (kills); the aws
+# CLI (cli) and boto3 (boto) against the served emulator; our client against moto (moto), and what makes images (images).
+# By hand:
 #   cargo run -p e2e --bin kills -- --quick
 #   bash e2e/suites/ecs.sh quick clients      all but kills
 set -euo pipefail
@@ -38,11 +39,12 @@ fi
 
 ECS_EMULATOR=$(path ecs-emulator)
 MOTO_CLIENT=$(path moto)
-export ECS_EMULATOR MOTO_CLIENT
+MOTO_IMAGES=$(path moto-images)
+export ECS_EMULATOR MOTO_CLIENT MOTO_IMAGES
 if folder=$(clients); then
     export PATH="$folder/bin:$PATH"
     # They wait most of the time, so they wait together.
-    names=(cli boto moto) pids=()
+    names=(cli boto moto images) pids=()
     for name in "${names[@]}"; do
         bash "e2e/suites/ecs/$name.sh" >"$logs/$name" 2>&1 &
         pids+=("$!")

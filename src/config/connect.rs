@@ -45,7 +45,8 @@ impl Config {
             return Ok(deployer.clone());
         }
         let path = self.folder().join(self.state.strip_prefix("sqlite:").unwrap_or(&self.state));
-        let store = deploy_core::state::stores::sqlite::SqliteStore::open(path)?;
+        let store = deploy_core::state::stores::sqlite::SqliteStore::open(&path)?;
+        unseen_by_git(&path);
         Ok(self.deployer.get_or_init(|| Deployer::new(store)).clone())
     }
 
@@ -61,12 +62,28 @@ impl Config {
     }
 }
 
+/// State beside a `deploy.toml` in a repository is no change of the work tree.
+#[cfg(feature = "sqlite")]
+fn unseen_by_git(state: &std::path::Path) {
+    let Some(folder) = state.parent().filter(|folder| folder.ends_with(".deploy")) else { return };
+    if let Ok(mut file) = std::fs::File::create_new(folder.join(".gitignore")) {
+        // Without it, a clean tree is refused, and says why.
+        let _ = std::io::Write::write_all(&mut file, b"*\n");
+    }
+}
+
 impl TargetConfig {
     /// The target at a place, with everything else that the file says.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if its repository cannot be opened.
-    pub fn on(&self, deployer: &Deployer, place: Arc<dyn deploy_core::Platform>) -> Result<Target> {
+    /// [`ErrorKind::NotFound`] if its repository cannot be opened; [`ErrorKind::Invalid`] if what builds its images is
+    /// configured in no way that can be.
+    pub fn on(
+        &self,
+        deployer: &Deployer,
+        place: Arc<dyn deploy_core::Platform>,
+        builders: &Builders,
+    ) -> Result<Target> {
         let mut target = deployer.target_at(self.name.app(), self.name.env(), place);
         for (container, repository) in &self.images {
             target = target.image(container, repository);
@@ -74,18 +91,35 @@ impl TargetConfig {
         if let Some(bake) = self.bake {
             target = target.bake(bake);
         }
-        self.sourced(target)
+        self.sourced(target, builders)
     }
 
     #[cfg(feature = "git")]
-    fn sourced(&self, target: Target) -> Result<Target> {
+    fn sourced(&self, target: Target, builders: &Builders) -> Result<Target> {
         let Some(path) = &self.repo else { return Ok(target) };
         let repo = crate::Repo::open(path).map_err(|error| error.context(self.said("repo")))?;
-        Ok(target.source(repo))
+        let target = match &self.migrations {
+            Some(which) => target.migrations(migrations(which)?),
+            None => target,
+        };
+        self.built(target.source(repo.clone()), repo, builders)
+    }
+
+    #[cfg(all(feature = "git", not(feature = "docker")))]
+    fn built(&self, target: Target, _: crate::Repo, _: &Builders) -> Result<Target> {
+        match self.builds.keys().next() {
+            None => Ok(target),
+            Some(container) => {
+                let text =
+                    format!("this build cannot build images: {}", self.said(&format!("build.{container}")));
+                Err(Error::new(ErrorKind::Unsupported, text)
+                    .next("build deploy-kit with its feature `docker`"))
+            }
+        }
     }
 
     #[cfg(not(feature = "git"))]
-    fn sourced(&self, target: Target) -> Result<Target> {
+    fn sourced(&self, target: Target, _: &Builders) -> Result<Target> {
         match &self.repo {
             None => Ok(target),
             Some(_) => Err(Error::new(ErrorKind::Unsupported, "this build cannot read git repositories")
@@ -95,8 +129,57 @@ impl TargetConfig {
 
     /// The key and where it stands, for an error about it.
     #[cfg(feature = "git")]
-    fn said(&self, key: &str) -> String {
+    pub(super) fn said(&self, key: &str) -> String {
         self.origin(key).map_or_else(|| key.to_owned(), |origin| format!("{origin}: {key}"))
+    }
+}
+
+/// A framework's name, or patterns.
+#[cfg(feature = "git")]
+fn migrations(which: &str) -> Result<deploy_core::source::Migrations> {
+    use deploy_core::source::{Framework, Migrations};
+    if which.contains(['/', '*']) {
+        return Ok(Migrations::matching(which.split(',').map(str::trim)));
+    }
+    Ok(Migrations::of(which.parse::<Framework>()?))
+}
+
+/// What builds images, and who it is to registries.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Builders {
+    #[cfg(feature = "docker")]
+    pub(super) logins: Option<Arc<dyn deploy_core::image::RegistryLogins>>,
+    #[cfg(all(feature = "ecs", feature = "docker"))]
+    pub(super) aws: Option<deploy_aws::Aws>,
+}
+
+impl Builders {
+    /// A Docker Engine as the docker command finds it, with the logins that it has.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::default()
+    }
+
+    /// That, with this account's logins to ECR and its projects of CodeBuild.
+    #[cfg(feature = "ecs")]
+    #[must_use]
+    pub fn aws(ecs: &deploy_ecs::Ecs) -> Self {
+        #[cfg(feature = "docker")]
+        return Self { aws: Some(ecs.aws().clone()), ..Self::default() };
+        #[cfg(not(feature = "docker"))]
+        {
+            let _ = ecs;
+            Self::default()
+        }
+    }
+
+    /// With these logins instead.
+    #[cfg(feature = "docker")]
+    #[must_use]
+    pub fn logins(mut self, logins: Arc<dyn deploy_core::image::RegistryLogins>) -> Self {
+        self.logins = Some(logins);
+        self
     }
 }
 
@@ -126,7 +209,7 @@ impl Config {
             Some(endpoint) => self.deployer()?.namespace(endpoint),
             None => self.deployer()?,
         };
-        target.on(&deployer, Arc::new(place))
+        target.on(&deployer, Arc::new(place), &Builders::aws(&ecs))
     }
 
     /// A target that can be deployed to.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
+use deploy_core::model::SecretRef;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -32,6 +33,7 @@ pub(super) enum Value {
     Text(String, Check),
     Time(Duration),
     Flag(bool),
+    Secret(SecretRef),
     /// Removed by `false`.
     Gone,
 }
@@ -140,17 +142,19 @@ impl Reader<'_> {
             (Takes::NotBuilt(what), _) => self.problems.push(not_built(path, key, what)),
             (Takes::NoPlatform, _) => self.layer.foreign.push((path.to_owned(), key.clone())),
             (Takes::Keys(rules), DeValue::Table(table)) => self.keys(table, &format!("{path}."), rules, &[]),
-            (Takes::Named(check), DeValue::Table(table)) => {
-                for (name, span, value) in entries(table) {
-                    if !schema::container(name) {
-                        let title = format!("`{}` is no name of a container", shown(name));
-                        self.problems
-                            .push(Problem::new(&span, title).label("letters, digits, - and _ alone"));
-                    } else if value.get_ref().as_bool() == Some(false) {
-                        self.put(&format!("{path}.{name}"), Value::Gone, value.span());
-                    } else {
-                        self.text(&format!("{path}.{name}"), value, *check);
-                    }
+            (Takes::Named(what, check), DeValue::Table(table)) => {
+                for (name, value) in self.named(table, path, what) {
+                    self.text(&name, value, *check);
+                }
+            }
+            (Takes::Secrets, DeValue::Table(table)) => {
+                for (name, value) in self.named(table, path, "a secret") {
+                    self.secret(&name, value);
+                }
+            }
+            (Takes::Each(rules), DeValue::Table(table)) => {
+                for (name, value) in self.named(table, path, "a container") {
+                    self.each(&name, value, rules);
                 }
             }
             (Takes::Text(check), _) => self.text(path, value, *check),
@@ -171,9 +175,67 @@ impl Reader<'_> {
                 let text = format!("takes true or false, not {}", kind(other));
                 self.wrong(path, &at, &text, "write true or false, without quotation marks");
             }
-            (Takes::Keys(_) | Takes::Named(_), other) => {
+            (Takes::Keys(_) | Takes::Named(..) | Takes::Secrets | Takes::Each(_), other) => {
                 let text = format!("takes a table, not {}", kind(other));
                 self.wrong(path, &at, &text, &format!("its keys stand as `{path}.KEY = ...`"));
+            }
+        }
+    }
+
+    /// The entries of a table whose names are the file's own; those that are removed or no names are dealt with.
+    fn named<'t, 'i>(
+        &mut self,
+        table: &'t Table<'i>,
+        path: &str,
+        what: &str,
+    ) -> Vec<(String, &'t Spanned<DeValue<'i>>)> {
+        let mut named = Vec::new();
+        for (name, span, value) in entries(table) {
+            if !schema::container(name) {
+                let title = format!("`{}` is no name of {what}", shown(name));
+                self.problems.push(Problem::new(&span, title).label("letters, digits, - and _ alone"));
+            } else if value.get_ref().as_bool() == Some(false) {
+                self.put(&format!("{path}.{name}"), Value::Gone, value.span());
+            } else {
+                named.push((format!("{path}.{name}"), value));
+            }
+        }
+        named
+    }
+
+    /// A table with keys, which may be empty; `true` is short for that.
+    fn each(&mut self, path: &str, value: &Spanned<DeValue<'_>>, rules: &'static [Rule]) {
+        match value.get_ref() {
+            DeValue::Boolean(true) => self.put(path, Value::Flag(true), value.span()),
+            DeValue::Table(table) => {
+                self.put(path, Value::Flag(true), value.span());
+                self.keys(table, &format!("{path}."), rules, &[]);
+            }
+            other => {
+                let text = format!("takes a table, or true, not {}", kind(other));
+                self.wrong(path, &value.span(), &text, &format!("its keys stand as `{path}.KEY = ...`"));
+            }
+        }
+    }
+
+    /// `{ from_env = "NAME" }` or `{ file = "PATH" }`.
+    fn secret(&mut self, path: &str, value: &Spanned<DeValue<'_>>) {
+        let at = value.span();
+        let found = value.get_ref().as_table().filter(|table| table.len() == 1).and_then(|table| {
+            let (key, inner) = table.iter().next()?;
+            let inner = inner.get_ref().as_str().filter(|text| !text.trim().is_empty())?.to_owned();
+            match key.get_ref().as_ref() {
+                "from_env" => Some(SecretRef::FromEnv(inner)),
+                "file" => Some(SecretRef::File(inner)),
+                _ => None,
+            }
+        });
+        match found {
+            Some(secret) => self.put(path, Value::Secret(secret), at),
+            None => {
+                let title = format!("{path} takes the place of a secret, and never its value");
+                let help = "write { from_env = \"NAME\" } or { file = \"PATH\" }";
+                self.problems.push(Problem::new(&at, title).label(help).secret(true));
             }
         }
     }

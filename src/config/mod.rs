@@ -21,6 +21,14 @@
 //! | `repo` | the folder of the git repository |
 //! | `branch` | what is deployed when no revision is named: its pushed tip |
 //! | `images.CONTAINER` | the repository of a container's images, without tag |
+//! | `build.CONTAINER` | the image of a commit is built and pushed where it is not there yet: a table, or `true` |
+//! | `build.CONTAINER.context`, `.dockerfile`, `.target` | the folder of the repository, its Dockerfile, the stage; else `.`, `Dockerfile`, the last |
+//! | `build.CONTAINER.platform` | what it is built for, `"linux/amd64"` without; several with commas |
+//! | `build.CONTAINER.args.NAME` | a build argument: stored in the image |
+//! | `build.CONTAINER.secrets.ID` | a build secret: `{ from_env = "NAME" }` or `{ file = "PATH" }` |
+//! | `build.CONTAINER.cache_from` | an image whose layers may be used again |
+//! | `build.CONTAINER.codebuild` | the project of AWS CodeBuild that builds it, instead of a Docker Engine |
+//! | `migrations` | `"laravel"` and others, or patterns of paths with commas: shown in the plan |
 //! | `bake` | how long everything must stay healthy: `"90s"`, `"10m"` |
 //! | `envs` | in `[app.A]`: the environments that it is in |
 //! | `ecs.account` | the account that everything must be in |
@@ -35,6 +43,8 @@
 //! A file with errors gives all of them at once, each with its line. A key whose part is not built yet is refused by
 //! name, never ignored.
 
+#[cfg(all(feature = "docker", feature = "git"))]
+mod build;
 mod connect;
 mod file;
 mod layer;
@@ -52,9 +62,10 @@ use std::{
 
 use deploy_core::{Deployer, Error, ErrorKind, Result};
 
+pub use connect::Builders;
 pub use problem::Problems;
 pub use similar::similar;
-pub use target::{EcsPlace, Origin, Platform, TargetConfig};
+pub use target::{BuildConfig, EcsPlace, Origin, Platform, TargetConfig};
 
 use file::File;
 use problem::Problem;

@@ -1,6 +1,8 @@
 //! The keys of a layer, what each takes, and which are not built yet.
 
-use deploy_core::model::TargetName;
+use std::str::FromStr;
+
+use deploy_core::{model::TargetName, source::Framework};
 
 /// What is wrong with a value: a few words beside it, and what to write.
 pub(super) struct Wrong(pub(super) &'static str, pub(super) String);
@@ -18,8 +20,12 @@ pub(super) enum Takes {
     Flag,
     /// A table with these keys.
     Keys(&'static [Rule]),
-    /// A table with keys of the file's own, all of which take text; `false` removes one.
-    Named(Check),
+    /// A table with names of the file's own, of these things, all of which take text; `false` removes one.
+    Named(&'static str, Check),
+    /// A table with names of the file's own, each of which takes a secret's place; `false` removes one.
+    Secrets,
+    /// A table with containers, each of which takes a table with these keys, or `true`; `false` removes one.
+    Each(&'static [Rule]),
     /// What the key would do.
     NotBuilt(&'static str),
     /// The table of another platform.
@@ -53,14 +59,14 @@ pub(super) const LAYER: &[Rule] = &[
     rule("repo", Takes::Text(text)),
     rule("branch", Takes::Text(word)),
     rule("bake", Takes::Time),
-    rule("images", Takes::Named(repository)),
+    rule("images", Takes::Named("a container", repository)),
     rule("ecs", Takes::Keys(ECS)),
     rule("checks", Takes::NotBuilt("checks of the bake")),
-    rule("migrations", Takes::NotBuilt("database migrations")),
+    rule("migrations", Takes::Text(migrations)),
     rule("after", Takes::NotBuilt("promotion from one environment to the next")),
     rule("strategy", Takes::NotBuilt("canary and weights")),
     rule("hooks", Takes::NotBuilt("commands run once a deploy")),
-    rule("build", Takes::NotBuilt("building images")),
+    rule("build", Takes::Each(BUILD)),
     rule("k8s", Takes::NoPlatform),
     rule("vapor", Takes::NoPlatform),
     rule("terraform", Takes::NoPlatform),
@@ -76,6 +82,18 @@ const ECS: &[Rule] = &[
     rule("watch", Takes::Time),
     rule("singleton", Takes::Flag),
     rule("container", Takes::NotBuilt("choosing a container elsewhere than by images.CONTAINER")),
+];
+
+/// How a container's image is built.
+const BUILD: &[Rule] = &[
+    rule("context", Takes::Text(inside)),
+    rule("dockerfile", Takes::Text(inside)),
+    rule("target", Takes::Text(word)),
+    rule("platform", Takes::Text(image_platforms)),
+    rule("cache_from", Takes::Text(word)),
+    rule("args", Takes::Named("an argument", any)),
+    rule("secrets", Takes::Secrets),
+    rule("codebuild", Takes::Text(word)),
 ];
 
 fn wrong(label: &'static str, help: impl Into<String>) -> Result<(), Wrong> {
@@ -95,6 +113,45 @@ fn word(value: &str) -> Result<(), Wrong> {
         return wrong("has a blank in it", "write it without blanks");
     }
     Ok(())
+}
+
+fn any(_: &str) -> Result<(), Wrong> {
+    Ok(())
+}
+
+/// A path within the repository.
+fn inside(value: &str) -> Result<(), Wrong> {
+    text(value)?;
+    if value.starts_with(['/', '\\']) || value.split(['/', '\\']).any(|part| part == "..") {
+        return wrong(
+            "leads out of the repository",
+            "a path from the top of the repository: \"services/api\"",
+        );
+    }
+    Ok(())
+}
+
+fn image_platforms(value: &str) -> Result<(), Wrong> {
+    let good = |platform: &str| {
+        let parts: Vec<&str> = platform.trim().split('/').collect();
+        (2..=3).contains(&parts.len()) && parts.iter().all(|part| !part.is_empty() && !part.contains(' '))
+    };
+    if value.split(',').all(good) {
+        return Ok(());
+    }
+    wrong("is no platform", "write \"linux/amd64\"; several with commas: \"linux/amd64, linux/arm64\"")
+}
+
+/// A framework, or patterns of paths.
+fn migrations(value: &str) -> Result<(), Wrong> {
+    text(value)?;
+    if value.contains(['/', '*']) {
+        return Ok(());
+    }
+    let known = Framework::from_str(value).map(drop);
+    known.map_err(|error| {
+        Wrong("is no framework that is known", error.what_next().unwrap_or_default().to_owned())
+    })
 }
 
 fn platform(value: &str) -> Result<(), Wrong> {
@@ -160,7 +217,7 @@ fn arn_or_name(value: &str) -> Result<(), Wrong> {
     if value.starts_with("arn:") { word(value) } else { name(value) }
 }
 
-/// The name of a container, as a key.
+/// A name that a file may give as a key: of a container, an argument, a secret.
 pub(super) fn container(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use deploy_core::model::TargetName;
+use deploy_core::model::{SecretRef, TargetName};
 
 use super::{
     layer::{Layer, Value, bad_value, fill, not_built},
@@ -67,6 +67,31 @@ pub struct EcsPlace {
     pub singleton: bool,
 }
 
+/// How a container's image is built: the keys under `build.CONTAINER`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BuildConfig {
+    /// The folder of the repository that is sent to the builder; all of it without.
+    pub context: Option<String>,
+    /// The Dockerfile, from that folder.
+    pub dockerfile: Option<String>,
+    /// The stage of the Dockerfile.
+    pub target: Option<String>,
+    /// The platforms: at least one.
+    pub platforms: Vec<String>,
+    /// An image whose layers may be used again.
+    pub cache_from: Option<String>,
+    /// The build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The build secrets.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// The project of AWS CodeBuild that builds it, in the place of a Docker Engine.
+    pub codebuild: Option<String>,
+}
+
+/// What is built for, if the file does not say: what ECS runs where the task definition does not say.
+const PLATFORM: &str = "linux/amd64";
+
 /// A target as the file describes it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -79,6 +104,10 @@ pub struct TargetConfig {
     pub branch: Option<String>,
     /// The image repository of each container.
     pub images: BTreeMap<String, String>,
+    /// The containers whose images are built, and how.
+    pub builds: BTreeMap<String, BuildConfig>,
+    /// Which files of the repository are database migrations: a framework, or patterns of paths with commas.
+    pub migrations: Option<String>,
     /// How long everything must stay healthy after the last step.
     pub bake: Option<Duration>,
     /// Where it is.
@@ -120,11 +149,16 @@ impl Making<'_> {
         let mut values = BTreeMap::new();
         let mut times = BTreeMap::new();
         let mut flags = BTreeSet::new();
+        let mut secrets = BTreeMap::new();
         for (key, at) in &layer.values {
             let value = match &at.value {
                 Value::Gone => continue,
                 Value::Time(time) => {
                     times.insert(key.as_str(), *time);
+                    self.text.get(at.span.clone()).unwrap_or_default().to_owned()
+                }
+                Value::Secret(secret) => {
+                    secrets.insert(key.as_str(), secret.clone());
                     self.text.get(at.span.clone()).unwrap_or_default().to_owned()
                 }
                 Value::Flag(flag) => {
@@ -180,7 +214,11 @@ impl Making<'_> {
             watch: times.get("ecs.watch").copied(),
             singleton: flags.contains("ecs.singleton"),
         });
+        let builds = builds(&values, &flags, &secrets, self.path);
+        check_builds(&name, &builds, &values, problems);
         Some(TargetConfig {
+            builds,
+            migrations: get("migrations"),
             repo: get("repo").map(|repo| super::folder(self.path).join(repo)),
             branch: get("branch"),
             images: values
@@ -194,6 +232,92 @@ impl Making<'_> {
             platform,
             values,
         })
+    }
+}
+
+type Values = BTreeMap<String, (String, Origin)>;
+
+/// A container is built if its table is there and was not removed: what an earlier layer has under it counts then.
+fn builds(
+    values: &Values,
+    flags: &BTreeSet<&str>,
+    secrets: &BTreeMap<&str, SecretRef>,
+    path: &Path,
+) -> BTreeMap<String, BuildConfig> {
+    let containers = flags.iter().filter_map(|key| key.strip_prefix("build."));
+    containers.map(|container| (container.to_owned(), build(container, values, secrets, path))).collect()
+}
+
+fn build(container: &str, values: &Values, secrets: &BTreeMap<&str, SecretRef>, path: &Path) -> BuildConfig {
+    let prefix = format!("build.{container}.");
+    let get = |key: &str| values.get(&format!("{prefix}{key}")).map(|(value, _)| value.clone());
+    let under = |table: &str| {
+        let table = format!("{prefix}{table}.");
+        let found = values.iter().filter_map(move |(key, (value, _))| {
+            Some((key.strip_prefix(&table)?.to_owned(), key.as_str(), value.clone()))
+        });
+        found.collect::<Vec<_>>()
+    };
+    let platforms = get("platform").unwrap_or_else(|| PLATFORM.to_owned());
+    let secret = |(name, key, _): (String, &str, String)| {
+        let secret = secrets.get(key)?.clone();
+        Some((
+            name,
+            match secret {
+                // Paths are relative to the file.
+                SecretRef::File(file) => {
+                    SecretRef::File(super::folder(path).join(file).display().to_string())
+                }
+                other => other,
+            },
+        ))
+    };
+    BuildConfig {
+        context: get("context"),
+        dockerfile: get("dockerfile"),
+        target: get("target"),
+        platforms: platforms.split(',').map(|platform| platform.trim().to_owned()).collect(),
+        cache_from: get("cache_from"),
+        args: under("args").into_iter().map(|(name, _, value)| (name, value)).collect(),
+        secrets: under("secrets").into_iter().filter_map(secret).collect(),
+        codebuild: get("codebuild"),
+    }
+}
+
+/// A build has a repository on both sides, and one builder.
+fn check_builds(
+    name: &TargetName,
+    builds: &BTreeMap<String, BuildConfig>,
+    values: &Values,
+    problems: &mut Vec<Problem>,
+) {
+    for (container, build) in builds {
+        let Some((_, origin)) = values.get(&format!("build.{container}")) else { continue };
+        let mut wrong = |title: String, help: String| {
+            problems.push(Problem::new(&origin.span, title).label(help));
+        };
+        if !values.contains_key(&format!("images.{container}")) {
+            wrong(
+                format!("{name} builds {container} and says not for which repository"),
+                format!("add images.{container} = \"REPOSITORY\""),
+            );
+        }
+        if !values.contains_key("repo") {
+            wrong(format!("{name} builds {container} and has no `repo`"), "add repo = \"FOLDER\"".into());
+        }
+        let here = ["context", "dockerfile", "target", "cache_from", "args", "secrets"];
+        let under = |key: &&str| {
+            let key = format!("build.{container}.{key}");
+            values.keys().any(|known| {
+                known.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        if let (Some(project), Some(key)) = (&build.codebuild, here.iter().find(|key| under(key))) {
+            wrong(
+                format!("build.{container} has both codebuild and {key}"),
+                format!("take {key} out: it belongs in the buildspec of {project}"),
+            );
+        }
     }
 }
 

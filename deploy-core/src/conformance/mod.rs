@@ -5,4 +5,4 @@ pub mod sim;
 mod step;
 pub mod stores;
 
-pub use step::{StepRun, run_step};
+pub use step::{StepRun, preparing, run_step};

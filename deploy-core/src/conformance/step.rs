@@ -1,20 +1,19 @@
 //! Running one step of a platform without a machine: every effect is granted once and recorded.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     clock::Clock,
     context::{Answer, Ask, Effected, FromStep, Grant, LocalSecrets, Outputs, StepContext, StepSetting},
     error::{EffectState, Result},
     hash::StoreKey,
-    model::{Fence, Plan, RolloutId, StepId},
+    model::{
+        Capabilities, Claim, Fence, Goal, Identity, Lateness, Plan, Revision, RolloutId, Snapshot, StepId,
+        TargetName, WriteGuard,
+    },
     platform::Platform,
 };
 
@@ -54,7 +53,8 @@ pub async fn run_step(
         clock,
         secrets: Arc::new(LocalSecrets),
         to_driver,
-        interrupted: Arc::new(AtomicBool::new(false)),
+        interrupted: watch::channel(false).1,
+        plan: Arc::new(plan.clone()),
         check_clock: true,
     });
     let (mut asked, mut effects) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ pub async fn run_step(
                         let _ = answer.send(reply);
                     }
                     FromStep::Effected(_, ended) => effects.push(ended),
-                    FromStep::Report(_) => {}
+                    FromStep::Report(_) | FromStep::Log(_) => {}
                 },
                 result = &mut running => break result,
             }
@@ -111,4 +111,39 @@ impl StepRun {
             Effected::Applied(_) => None,
         })
     }
+}
+
+/// The context of a step that prepares, without a machine, and what interrupts it. Nobody answers it: such a step asks for
+/// no effect.
+///
+/// # Panics
+/// Never: the names of its target are fixed.
+#[must_use]
+pub fn preparing(
+    rollout: &str,
+    step: &str,
+    attempt: u32,
+    clock: Arc<dyn Clock>,
+) -> (StepContext, watch::Sender<bool>) {
+    let can = Capabilities::new(WriteGuard::None, Lateness::NONE);
+    let revision = Revision::new("r1", [], Value::Null);
+    let now = Snapshot::new(clock.now(), "test", Identity::default(), can, revision.clone());
+    let target = TargetName::new("shop", "production").expect("both are names");
+    let plan = Plan::new(target, Goal::Adopt, &now, vec![Claim::from("shop")], revision);
+    let (interrupt, interrupted) = watch::channel(false);
+    let cx = StepContext::new(StepSetting {
+        step: StepId::from(step),
+        attempt,
+        rollout: RolloutId::from(rollout),
+        outputs: Outputs::new(),
+        going_back: false,
+        key: StoreKey::new(vec![7; 32]),
+        clock,
+        secrets: Arc::new(LocalSecrets),
+        to_driver: mpsc::unbounded_channel().0,
+        interrupted,
+        plan: Arc::new(plan),
+        check_clock: true,
+    });
+    (cx, interrupt)
 }

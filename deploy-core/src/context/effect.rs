@@ -24,11 +24,25 @@ pub struct Effect<'a> {
     component: Option<Component>,
     to: Option<Fingerprint>,
     exclusive: bool,
+    attempt_ms: Option<u64>,
+    ends: bool,
+    lands_ms: u64,
 }
 
 impl<'a> Effect<'a> {
     pub(super) fn new(cx: &'a StepContext, key: String, change: Value) -> Self {
-        Self { cx, key, change, sealed: Value::Null, component: None, to: None, exclusive: false }
+        Self {
+            cx,
+            key,
+            change,
+            sealed: Value::Null,
+            component: None,
+            to: None,
+            exclusive: false,
+            attempt_ms: None,
+            ends: false,
+            lands_ms: 0,
+        }
     }
 
     /// The effect writes this component's declared state, which will then have this fingerprint.
@@ -45,9 +59,31 @@ impl<'a> Effect<'a> {
         self
     }
 
+    /// It ends what this step began elsewhere (a run, a build), and nothing else: it may be sent although the rollout
+    /// no longer goes forward, as long as the step runs.
+    pub fn ending(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+
+    /// It may land this long after its sending, where that is longer than on the deploy's own platform: until then what became
+    /// of it without an answer stays open, and is settled.
+    pub fn lands_within(mut self, lateness: Duration) -> Self {
+        self.lands_ms = crate::model::millis(lateness);
+        self
+    }
+
     /// More of what is sent, for the hash alone: not journaled.
     pub fn sealing(mut self, content: impl Serialize) -> Self {
         self.sealed = serde_json::to_value(content).unwrap_or(Value::Null);
+        self
+    }
+
+    /// One attempt may take this long, which is longer than a request: a command that is run. Whoever asks for that makes
+    /// sure that nothing of it is left when the call has returned, or 20 s after its process has ended or stopped: a
+    /// successor goes by it. Has no effect where a request may take longer anyway.
+    pub fn within(mut self, attempt: Duration) -> Self {
+        self.attempt_ms = Some(crate::model::millis(attempt));
         self
     }
 
@@ -109,7 +145,10 @@ impl<'a> Effect<'a> {
             component: self.component,
             to: self.to,
             exclusive: self.exclusive,
+            ends: self.ends,
+            lands_ms: self.lands_ms,
             change: self.change,
+            attempt_ms: self.attempt_ms,
         };
         let gone = || Error::new(ErrorKind::Interrupted, "the driver of this step is gone; nothing was sent");
         let (answer, answered) = oneshot::channel();

@@ -3,6 +3,15 @@
 use super::*;
 use crate::{clock::TokioClock, context::LocalSecrets, error::EffectState};
 
+pub(super) fn plan() -> Plan {
+    let can = crate::model::Capabilities::new(crate::model::WriteGuard::None, crate::model::Lateness::NONE);
+    let revision = crate::model::Revision::new("r1", [], Value::Null);
+    let now =
+        crate::model::Snapshot::new(Timestamp::default(), "test", Default::default(), can, revision.clone());
+    let name = crate::model::TargetName::new("shop", "production").unwrap();
+    Plan::new(name, crate::model::Goal::Adopt, &now, vec![crate::model::Claim::from("c")], revision)
+}
+
 /// An effect under a permit of this window, whose process is paused for so long between the granting of the permit and the
 /// step's hearing of it, and between that and the sending.
 async fn send_after(window_ms: u64, deaf_ms: u64, pause_ms: u64) -> (Result<Value>, bool) {
@@ -18,7 +27,8 @@ async fn send_after(window_ms: u64, deaf_ms: u64, pause_ms: u64) -> (Result<Valu
         clock: Arc::clone(&clock),
         secrets: Arc::new(LocalSecrets),
         to_driver,
-        interrupted: Arc::default(),
+        interrupted: watch::channel(false).1,
+        plan: Arc::new(plan()),
         check_clock: true,
     });
     let granted_by = Arc::clone(&clock);
@@ -38,7 +48,7 @@ async fn send_after(window_ms: u64, deaf_ms: u64, pause_ms: u64) -> (Result<Valu
             }
         }
     });
-    let sent = AtomicBool::new(false);
+    let sent = std::sync::atomic::AtomicBool::new(false);
     let result = cx
         .effect("k", "v")
         .idempotent(|permit| {
@@ -46,14 +56,14 @@ async fn send_after(window_ms: u64, deaf_ms: u64, pause_ms: u64) -> (Result<Valu
             async move {
                 clock.sleep(Duration::from_millis(pause_ms)).await;
                 permit.check()?;
-                sent.store(true, Ordering::Relaxed);
+                sent.store(true, std::sync::atomic::Ordering::Relaxed);
                 Ok(Value::Null)
             }
         })
         .await;
     drop(cx);
     granting.await.unwrap();
-    (result, sent.load(Ordering::Relaxed))
+    (result, sent.load(std::sync::atomic::Ordering::Relaxed))
 }
 
 #[tokio::test(start_paused = true)]

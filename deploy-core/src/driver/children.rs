@@ -1,10 +1,8 @@
 //! What runs beside the driver: steps, looks at the place.
 
-use std::{
-    any::Any,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{Child, Driver};
 use crate::{
@@ -20,15 +18,22 @@ use crate::{
 
 impl Driver {
     pub(super) fn execute(&mut self, id: StepId, attempt: u32) {
-        self.interrupted = Arc::new(AtomicBool::new(false));
+        self.interrupt = watch::Sender::new(false);
         let cx = self.context(&id, attempt);
         let Some(step) = self.set.plan.step(&id).cloned() else { return };
         let (place, clock) = (Arc::clone(&self.set.place), Arc::clone(&self.set.clock));
+        let prepares = self.set.plan.is_prepare(&id).then(|| self.set.planner.clone());
         task::spawn_on(&mut self.children, async move {
             let limit = Duration::from_millis(step.deadline_ms);
+            let running = async {
+                match prepares {
+                    Some(planner) => planner.make(&step, &cx).await,
+                    None => place.execute(&step, &cx).await,
+                }
+            };
             let result = tokio::select! {
                 biased;
-                result = place.execute(&step, &cx) => result,
+                result = running => result,
                 () = clock.sleep(limit) => {
                     let text = format!("step {} was not done within {} s", step.id, limit.as_secs());
                     Err(Error::new(ErrorKind::TimedOut, text))
@@ -38,8 +43,17 @@ impl Driver {
         });
     }
 
+    pub(super) fn plan_steps(&mut self) {
+        let (planner, plan) = (self.set.planner.clone(), Arc::clone(&self.set.plan));
+        task::spawn_on(&mut self.children, async move {
+            let made = planner.close(&plan).await;
+            Child::Planned(made.map(Box::new).map_err(|error| ErrorRecord::from(&error)))
+        });
+    }
+
     pub(super) fn inspect(&mut self) {
-        let first = std::mem::take(&mut self.first_look);
+        // What is asked of an open plan is not yet what is asked of its steps.
+        let first = self.set.plan.open || std::mem::take(&mut self.first_look);
         let place = Arc::clone(&self.set.place);
         let guards = self.set.guards.clone();
         let (plan, pin, head) =
@@ -52,7 +66,7 @@ impl Driver {
                 let now = place.inspect().await?;
                 let (declared, serving, counts) = (now.declared.clone(), now.serving.clone(), now.counts);
                 let cx = GuardContext { plan, now, pin, head: Some(head), place, source, first, overrides };
-                let findings = guards::ask(&guards, &cx).await;
+                let findings = guards::ask_now(&guards, &cx).await;
                 let declared = declared.into_iter().collect();
                 Ok(Box::new(Inspected { findings, declared, serving, counts, at: began }))
             };
@@ -75,6 +89,12 @@ impl Driver {
         match ended {
             Ok(Child::Step { step, attempt, result }) => {
                 self.inputs.push_back(Input::StepEnded { step, attempt, result });
+            }
+            Ok(Child::Planned(made)) => {
+                if let Ok(made) = &made {
+                    self.set.plan = Arc::new(made.0.clone());
+                }
+                self.inputs.push_back(Input::Planned(made));
             }
             Ok(Child::Inspected(found)) => self.inputs.push_back(Input::Inspected(found)),
             Ok(Child::Sealed(result)) => self.inputs.push_back(Input::Sealed(result)),
@@ -105,6 +125,7 @@ impl Driver {
                 self.inputs.push_back(Input::Effected { intent, ended });
             }
             FromStep::Report(seen) => self.progress(*seen),
+            FromStep::Log(line) => self.log_line(line),
         }
     }
 
@@ -119,7 +140,8 @@ impl Driver {
             clock: Arc::clone(&self.set.clock),
             secrets: Arc::clone(&self.set.secrets),
             to_driver: self.step_sender.clone(),
-            interrupted: Arc::clone(&self.interrupted),
+            interrupted: self.interrupt.subscribe(),
+            plan: Arc::clone(&self.set.plan),
             check_clock: self.set.check_clock,
         })
     }

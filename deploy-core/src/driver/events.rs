@@ -2,9 +2,11 @@
 
 use super::Driver;
 use crate::{
+    context::StepLine,
     event::{Event, EventKind},
     machine::Input,
     model::{Motion, Observation},
+    report::{LINE_LIMIT, scrub_line},
     state::{journal::Entry, session::ToKeeper},
 };
 
@@ -42,6 +44,18 @@ impl Driver {
             step: None,
         };
         self.live_event(kind);
+    }
+
+    /// A line of what a step runs: what others wrote is shown without what looks like a secret.
+    pub(super) fn log_line(&mut self, said: StepLine) {
+        let cut = said.cut || said.line.chars().nth(LINE_LIMIT).is_some();
+        self.live_event(EventKind::Log {
+            instance: said.writer,
+            source: None,
+            stream: Some(said.stream.to_owned()),
+            line: scrub_line(&said.line),
+            cut,
+        });
     }
 
     fn live_event(&mut self, kind: EventKind) {

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{Guard, GuardContext};
+use super::{CommitContext, Guard, GuardContext};
 use crate::{
-    model::{Goal, Identity},
-    source::Order,
+    model::{Identity, TargetName},
+    report::short_commit,
+    source::{Order, Source},
     state::journal::GuardFinding,
 };
 
@@ -93,31 +94,33 @@ impl Guard for OrderGuard {
     }
 
     async fn check(&self, cx: &GuardContext) -> GuardFinding {
-        let pass = GuardFinding::pass("order");
-        let Goal::Deploy(release) = &cx.plan.goal else { return pass };
-        let (Some(source), Some(wanted), Some(running)) = (&cx.source, &release.commit, &cx.plan.base.commit)
-        else {
-            return pass;
-        };
-        if !cx.first {
-            return pass;
-        }
-        let short = |commit: &str| commit.get(..7).unwrap_or(commit).to_owned();
-        let (new, old) = (short(wanted), short(running));
-        let refuse = |text: String| GuardFinding::refuse("order", text).overridable();
-        match source.order(running, wanted).await {
-            Ok(Order::Same | Order::Forward) => pass,
-            Ok(Order::Backward) => refuse(format!("{new} is older than {old}, which runs"))
-                .next(format!("to go back: rollback {} --to {new}", cx.plan.target)),
-            Ok(Order::Diverged) => {
-                refuse(format!("{new} does not contain {old}, which runs: work would be lost"))
-                    .next(format!("merge {old} first"))
+        match (&cx.source, cx.deployed_commit(), &cx.plan.base.commit) {
+            (Some(source), Some(wanted), Some(running)) => {
+                order(source.as_ref(), wanted, running, &cx.plan.target).await
             }
-            Ok(Order::CannotKnow(why)) => {
-                refuse(format!("whether {new} contains {old} cannot be known: {why}"))
-                    .next("fetch the full history")
-            }
-            Err(error) => refuse(format!("whether {new} contains {old} cannot be told: {error}")),
+            _ => GuardFinding::pass("order"),
         }
+    }
+
+    async fn check_commit(&self, cx: &CommitContext) -> Option<GuardFinding> {
+        let running = cx.running.as_ref()?;
+        Some(order(cx.source.as_ref(), &cx.commit, running, &cx.target).await)
+    }
+}
+
+async fn order(source: &dyn Source, wanted: &str, running: &str, target: &TargetName) -> GuardFinding {
+    let (new, old) = (short_commit(wanted), short_commit(running));
+    let refuse = |text: String| GuardFinding::refuse("order", text).overridable();
+    match source.order(running, wanted).await {
+        Ok(Order::Same | Order::Forward) => GuardFinding::pass("order"),
+        Ok(Order::Backward) => refuse(format!("{new} is older than {old}, which runs"))
+            .next(format!("to go back: rollback {target} --to {new}")),
+        Ok(Order::Diverged) => {
+            refuse(format!("{new} does not contain {old}, which runs: work would be lost"))
+                .next(format!("merge {old} first"))
+        }
+        Ok(Order::CannotKnow(why)) => refuse(format!("whether {new} contains {old} cannot be known: {why}"))
+            .next("fetch the full history"),
+        Err(error) => refuse(format!("whether {new} contains {old} cannot be told: {error}")),
     }
 }

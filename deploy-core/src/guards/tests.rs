@@ -14,6 +14,8 @@ use crate::{
     state::{head::TargetRecord, journal::GuardResult},
 };
 
+mod commit;
+
 fn target() -> TargetName {
     TargetName::new("shop", "test").unwrap()
 }

@@ -131,7 +131,7 @@ impl Machine {
     /// Undo steps run in order: an earlier one's component must be back first.
     fn is_its_turn(&self, undo: &StepId) -> bool {
         let before = self.plan.way_back.steps.iter().take_while(|step| step.id != *undo);
-        before.into_iter().all(|step| {
+        before.filter(|step| !self.compensates(step)).all(|step| {
             let seen = self.live.seen.get(&step.component);
             seen.is_some_and(|seen| self.old_of(&step.component) == Some(&seen.declared))
         })
@@ -183,7 +183,8 @@ impl Machine {
                 }
             }
             Err(error) => {
-                if !error.again && error.effect == "not_applied" {
+                let compensates = self.plan.step(id).is_some_and(|step| self.compensates(step));
+                if !error.again && error.effect == "not_applied" && !compensates {
                     self.live.refusals += 1;
                 }
                 let wait = error.after_ms.max(500 << attempt.min(5).saturating_sub(1));
@@ -213,6 +214,10 @@ impl Machine {
             let seen = self.live.seen.get(component);
             seen.is_some_and(|seen| seen.done && self.old_of(component) == Some(&seen.declared))
         });
+        if let (true, Some(compensation)) = (back, self.due_compensation()) {
+            self.unwatch();
+            return self.run(&compensation);
+        }
         if back && (!self.may_land() || !self.rules.final_after_closed) {
             let fresh = components.iter().all(|component| {
                 self.live.seen.get(component).is_some_and(|seen| seen.at >= self.live.closed_at)
@@ -316,6 +321,10 @@ impl Machine {
                 seen.done && self.old_of(component) == Some(&seen.declared) && seen.at >= self.live.closed_at
             })
         });
+        if let (true, Some(compensation)) = (back, self.due_compensation()) {
+            self.unwatch();
+            return self.run(&compensation);
+        }
         if back && (!self.may_land() || !self.rules.final_after_closed) {
             self.unwatch();
             self.finish(Ended::RolledBack { by: RolledBackBy::Platform }, None);

@@ -46,7 +46,7 @@ impl Machine {
             Phase::Back => return self.back_watched(until),
             Phase::Following => return self.following_watched(until),
             Phase::GivingWay | Phase::Abandoned => return self.closing_watched(until),
-            Phase::Forward | Phase::Guarding | Phase::Ended => {}
+            Phase::Preparing | Phase::Forward | Phase::Guarding | Phase::Ended => {}
         }
         if !matches!(self.live.activity, Activity::Watching { .. }) {
             return;

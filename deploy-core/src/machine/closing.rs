@@ -53,6 +53,7 @@ impl Machine {
     }
 
     pub(super) fn settled(&mut self, id: u64, found: Result<Settled, ErrorRecord>) {
+        self.live.cut_off.remove(&id);
         let settling = matches!(self.live.activity, Activity::Settling { intent, .. } if intent == id);
         let open =
             self.state.sent.get(&id).filter(|sent| sent.closed.is_none()).map(|sent| sent.intent.clone());
@@ -94,7 +95,20 @@ impl Machine {
 
     /// When the intent can no longer change anything, on our own clock.
     pub(super) fn late_bound(&self, intent: &Intent) -> Timestamp {
-        self.live.inherited.get(&intent.id).copied().unwrap_or(intent.late_bound)
+        if let Some(inherited) = self.live.inherited.get(&intent.id) {
+            return *inherited;
+        }
+        match (intent.attempt_ms, self.long_attempt(intent)) {
+            // It was cut off, and its end was seen: its time does not count any more.
+            (Some(_), None) => intent.signed_at.plus_ms(self.plan.capabilities.lateness.bound_ms()),
+            _ => intent.late_bound,
+        }
+    }
+
+    /// How long an attempt that is longer than a request may still run, as far as nobody has seen its end.
+    pub(super) fn long_attempt(&self, intent: &Intent) -> Option<u64> {
+        let over = self.state.sent.get(&intent.id).is_some_and(|sent| sent.state != StepState::Asked);
+        intent.attempt_ms.filter(|_| !over)
     }
 
     /// Time proves nothing of this call: the platform compares, so only a write that burns it does.
@@ -114,14 +128,19 @@ impl Machine {
             return None;
         }
         let mut at = self.late_bound(intent);
-        if !self.live.inherited.contains_key(&intent.id) {
-            // Its own call may be running: the attempt's deadline is far below every late bound that is not zero.
-            at = at.max(intent.signed_at.plus_ms(self.timing.request_ms + self.timing.window_ms));
+        let cut_off = intent.attempt_ms.is_some() && self.long_attempt(intent).is_none();
+        if !self.live.inherited.contains_key(&intent.id) && !cut_off {
+            // Its own call may be running: a request's deadline is far below every late bound that is not zero.
+            let running = intent.attempt_ms.unwrap_or(self.timing.request_ms);
+            at = at.max(intent.signed_at.plus_ms(running + self.timing.window_ms));
         }
         if self.is_told_by_settling(intent) {
             at = at.max(intent.signed_at.plus_ms(UNTOLD_MS));
         }
-        Some(at)
+        // Nothing of it is left, so that it cannot be late: but it may be seen to have worked.
+        // Going back does not ask, and does not wait.
+        let asks = self.state.phase == Phase::Forward;
+        Some(self.live.cut_off.get(&intent.id).filter(|_| asks).map_or(at, |until| at.max(*until)))
     }
 
     /// When time next closes something.

@@ -30,7 +30,8 @@ impl Machine {
 
     /// Whether the command makes sense where the rollout is.
     fn fits(&self, command: &CommandRecord) -> bool {
-        let forward = matches!(self.state.phase, Phase::Guarding | Phase::Forward | Phase::Baking);
+        let forward =
+            matches!(self.state.phase, Phase::Preparing | Phase::Guarding | Phase::Forward | Phase::Baking);
         match command.command {
             CommandKind::Pause => forward && !self.state.paused,
             CommandKind::Resume => self.state.paused,
@@ -87,6 +88,9 @@ impl Machine {
     }
 
     fn stop(&mut self, cause: Cause, why: Why) {
+        if self.state.phase == Phase::Preparing {
+            return self.stop_preparing(cause);
+        }
         if self.state.phase == Phase::Guarding
             && !self.state.changed()
             && !self.state.has_open()

@@ -10,10 +10,19 @@ use crate::{
     state::journal::{ClosedBy, Direction, ErrorRecord, Fact, Intent, Sending, StepState},
 };
 
+/// How long it may take to be told of a long attempt whose end was not seen.
+const SETTLED_MS: u64 = 30_000;
+
 impl Machine {
     /// A running step (or a barrier write) asks for an effect.
     pub(super) fn asked(&mut self, ask: Ask) {
         let direction = match self.direction_of(&ask.step) {
+            // The rollout has turned round while the step runs: ending its work goes the same way.
+            Ok(Direction::Forward)
+                if ask.ends && matches!(self.state.phase, Phase::Back | Phase::Following) =>
+            {
+                Direction::Back
+            }
             Ok(direction) => direction,
             Err(error) => return self.deny(ask.id, &error),
         };
@@ -68,6 +77,11 @@ impl Machine {
                     Phase::Forward | Phase::Baking => Direction::Forward,
                     _ => Direction::Back,
                 })
+            }
+            Some(_) if self.plan.is_prepare(step) => {
+                let text =
+                    format!("step {step} prepares: it changes nothing of the place, and asks for nothing");
+                Err(Error::new(ErrorKind::Unexpected, text))
             }
             Some(_) => Ok(Direction::Forward),
             None => Err(Error::new(ErrorKind::Unexpected, format!("the plan has no step {step}"))),
@@ -126,6 +140,7 @@ impl Machine {
 
     fn grant_when_durable(&mut self, ask: Ask, direction: Direction) {
         let now = self.live.now;
+        let attempt_ms = ask.attempt_ms.filter(|attempt| *attempt > self.timing.request_ms);
         let was_there = match (&ask.component, &ask.to) {
             (Some(component), Some(to)) => {
                 self.live.last_seen.get(component).is_none_or(|seen| seen.declared == *to)
@@ -147,7 +162,10 @@ impl Machine {
             change: ask.change,
             fence: self.live.fence,
             signed_at: now,
-            late_bound: now.plus_ms(self.plan.capabilities.lateness.bound_ms()),
+            late_bound: now.plus_ms(
+                attempt_ms.unwrap_or(0) + self.plan.capabilities.lateness.bound_ms().max(ask.lands_ms),
+            ),
+            attempt_ms,
         };
         let id = intent.id;
         let kind = match self.plan.step(&ask.step) {
@@ -198,7 +216,7 @@ impl Machine {
             fence: intent.fence,
             signed_at: intent.signed_at,
             window_ms,
-            attempt_ms: self.timing.request_ms,
+            attempt_ms: intent.attempt_ms.unwrap_or(self.timing.request_ms),
         };
         self.out.push(Action::Grant { ask, grant });
     }
@@ -253,7 +271,13 @@ impl Machine {
             EffectEnd::Failed(error) if error.effect == "not_applied" => {
                 self.answer(&intent, StepState::NotApplied, Some(ClosedBy::Answer), None, Some(error));
             }
-            EffectEnd::Failed(error) => self.answer(&intent, StepState::Unknown, None, None, Some(error)),
+            EffectEnd::Failed(error) => {
+                // What was asked to end is not asked about: the deploy goes back, whether it worked or not.
+                if intent.attempt_ms.is_some() && !error.is_kind(ErrorKind::Interrupted) {
+                    self.live.cut_off.insert(id, self.live.now.plus_ms(SETTLED_MS));
+                }
+                self.answer(&intent, StepState::Unknown, None, None, Some(error));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Outcomes: how it ended, what serves, what is owed.
 
-use super::{Action, Activity, Machine, Phase, Seen, Unchanged};
+use super::{Action, Activity, AfterInspect, Machine, Phase, Seen, Unchanged};
 use crate::{
     model::{Cause, Component, Counts, Ended, Goal, Outcome, Revision, Serving, Side, Timestamp},
     state::journal::Fact,
@@ -27,6 +27,11 @@ impl Machine {
 
     /// Ends once nothing of ours can arrive any more.
     pub(super) fn next_unchanged(&mut self) {
+        if self.state.phase == Phase::Preparing && !self.live.inspected {
+            // Nobody has looked yet, and the end says what serves.
+            self.live.inspected = true;
+            return self.inspect(AfterInspect::Guards);
+        }
         if let (Some(open), true) = (self.untold(), self.rules.open_empty) {
             return self.settle(open);
         }
@@ -59,8 +64,11 @@ impl Machine {
         outcome.needed = needed;
         outcome.next = next;
         outcome.owed.clone_from(&self.state.obligations);
+        if !outcome.is_success() {
+            outcome.owed.extend(self.not_made_up_for());
+        }
         if outcome.needed.is_none() {
-            outcome.needed = self.state.obligations.first().cloned();
+            outcome.needed = outcome.owed.first().cloned();
         }
         let known_good = revision.filter(|_| outcome.is_success()).map(Box::new);
         self.note(Fact::Ended { outcome: Box::new(outcome.clone()), known_good });

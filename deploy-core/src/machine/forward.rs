@@ -146,6 +146,7 @@ impl Machine {
             Ok(_) if remedy => {}
             Ok(output) => self.finish_step(id, Some(output)),
             Err(_) if remedy => self.live.activity = Activity::Backoff { at: self.live.now.plus_ms(2_000) },
+            Err(error) if self.state.phase == Phase::Preparing => self.prepare_failed(id, attempt, error),
             Err(_) if self.state.phase != Phase::Forward => {}
             Err(error) => self.step_failed(id, attempt, error),
         }
@@ -162,7 +163,10 @@ impl Machine {
             self.live.activity = Activity::Backoff { at: now.plus_ms(wait) };
             return;
         }
-        let text = format!("step {id} failed: {}", error.text);
+        let text = match self.state.unseen(id) {
+            true => format!("how step {id} ended is not known: {}", error.text),
+            false => format!("step {id} failed: {}", error.text),
+        };
         let seq = self.note_step(
             id,
             StepState::Failed,
@@ -211,7 +215,7 @@ impl Machine {
             Phase::Back => self.observed_back(scope, seen),
             Phase::Following => self.observed_following(scope, seen),
             Phase::GivingWay | Phase::Abandoned => self.observed_closing(),
-            Phase::Guarding | Phase::Ended => {}
+            Phase::Preparing | Phase::Guarding | Phase::Ended => {}
         }
         self.settle_after_a_look();
     }

@@ -28,6 +28,9 @@ impl Machine {
             self.live.last_seen.insert(component.clone(), seen);
             self.close_on_sight(component, declared);
         }
+        if self.state.phase == Phase::Preparing {
+            return self.commit_inspected(&found);
+        }
         let first = self.state.phase == Phase::Guarding;
         for finding in &found.findings {
             if first || finding.result != GuardResult::Pass {
@@ -115,6 +118,9 @@ impl Machine {
             return;
         }
         self.live.activity = Activity::Free;
+        if self.live.unchanged.is_some() {
+            return;
+        }
         let cause = Cause::new("blind", format!("the place cannot be inspected: {}", error.text));
         if self.state.changed() {
             self.go_back(cause, Why::Failed, Vec::new());

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     context::{Ask, Grant},
     model::{
-        Component, Counts, Fence, Fingerprint, Observation, Outcome, Revision, Scope, StepId, Timestamp,
+        Component, Counts, Fence, Fingerprint, Observation, Outcome, Plan, Revision, Scope, StepId, Timestamp,
     },
     platform::Settled,
     state::journal::{CommandRecord, DriverHow, Entry, ErrorRecord, GuardFinding, Intent},
@@ -102,6 +102,8 @@ pub enum Input {
         /// What it returned.
         result: Result<Value, ErrorRecord>,
     },
+    /// The plan that was open was made, and stored as this object.
+    Planned(Result<Box<(Plan, String)>, ErrorRecord>),
     /// The place was inspected and the guards were asked.
     Inspected(Result<Box<Inspected>, ErrorRecord>),
     /// The barrier writes ended.
@@ -221,6 +223,8 @@ pub enum Action {
     Settle(Box<Intent>),
     /// Make the barrier writes.
     Seal,
+    /// Make the plan whose steps are missing, and store it.
+    Plan,
     /// Look at the place as a whole and ask the guards.
     Inspect,
     /// Run a step as a child task.

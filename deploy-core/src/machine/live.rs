@@ -19,6 +19,10 @@ pub(super) enum Activity {
     Sealing {
         again_at: Option<Timestamp>,
     },
+    /// The plan is made whose steps are missing.
+    Planning {
+        again_at: Option<Timestamp>,
+    },
     Inspecting {
         then: AfterInspect,
         until: Timestamp,
@@ -82,6 +86,8 @@ pub(super) struct Live {
     pub(super) goal: LiteMap<Component, Revision>,
     /// Late bounds of inherited intents, on our own clock.
     pub(super) inherited: LiteMap<u64, Timestamp>,
+    /// Long attempts whose end was not seen, which are asked about before time closes them: until then at most.
+    pub(super) cut_off: LiteMap<u64, Timestamp>,
     /// A predecessor that fell silent may have been cut off from the store and have run the standing undo, of which no
     /// entry tells: it lands before this.
     pub(super) undone_until: Option<Timestamp>,
@@ -104,6 +110,8 @@ pub(super) struct Live {
     pub(super) settles: u32,
     pub(super) blind: Option<ErrorRecord>,
     pub(super) inspected: bool,
+    /// The guards were asked of the commit that something is made from.
+    pub(super) commit_asked: bool,
     pub(super) frozen: bool,
     /// The store does not answer; the window that is left ends then.
     pub(super) store_lost: Option<Timestamp>,

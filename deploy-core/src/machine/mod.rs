@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `state` | the fold, and the table of phases |
 //! | `live` | what is made anew after a crash |
+//! | `preparing` | what is made before the place is touched, and closing the plan |
 //! | `inspecting` | the fresh look before the first step and each effect step |
 //! | `forward` | steps, waiting, gates |
 //! | `baking` | the bake, and deadlines of what is watched |
 //! | `back` | going back, following the platform's own revert, giving way |
 //! | `effects` | asking and granting |
 //! | `closing` | settling and closing intents |
+//! | `compensating` | what makes up for a step, where the old revision does not |
 //! | `undone` | an undo that a predecessor could not write down |
 //! | `commands` | what people ask for, and leaving |
 //! | `end` | outcomes |
@@ -21,12 +23,14 @@ mod back;
 mod baking;
 mod closing;
 mod commands;
+mod compensating;
 mod effects;
 mod end;
 mod forward;
 mod inspecting;
 mod io;
 mod live;
+mod preparing;
 mod rules;
 mod state;
 mod undone;
@@ -45,8 +49,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::PhaseName,
     model::{Cause, Component, Fence, Outcome, Plan, RolloutId, StepId, Timestamp},
-    state::journal::{Decision, DriverHow, Entry, ErrorRecord, Fact, GuardFinding, StepState},
+    state::journal::{Decision, DriverHow, Entry, ErrorRecord, Fact, GuardFinding, Intent, StepState},
 };
+
+/// How long something of an attempt that is longer than a request may be left after its process has ended or stopped
+/// ([`Effect::within`](crate::context::Effect::within)).
+const LEFT_OVER_MS: u64 = 20_000;
 
 /// The machine of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +88,7 @@ impl Machine {
             last_seen: LiteMap::new(),
             goal: LiteMap::new(),
             inherited: LiteMap::new(),
+            cut_off: LiteMap::new(),
             undone_until: None,
             unchanged: None,
             maybe_undone: false,
@@ -94,6 +103,7 @@ impl Machine {
             settles: 0,
             blind: None,
             inspected: false,
+            commit_asked: false,
             frozen: false,
             store_lost: None,
             reported: BTreeSet::new(),
@@ -148,6 +158,7 @@ impl Machine {
             Input::Effected { intent, ended } => self.effected(intent, ended),
             Input::Settled { intent, found } => self.settled(intent, found),
             Input::StepEnded { step, attempt, result } => self.step_ended(&step, attempt, result),
+            Input::Planned(made) => self.planned(made),
             Input::Inspected(found) => self.inspected(found),
             Input::Sealed(result) => self.sealed(result),
             Input::Observed { watch, scope, seen } => self.observed(watch, &scope, &seen),
@@ -183,6 +194,7 @@ impl Machine {
     #[must_use]
     pub fn phase(&self) -> PhaseName {
         match self.state.phase {
+            Phase::Preparing => PhaseName::Prepare,
             Phase::Guarding => PhaseName::Guard,
             Phase::Forward => match &self.live.activity {
                 Activity::Watching { .. } => PhaseName::Watch,
@@ -263,6 +275,7 @@ impl Machine {
 
     fn note_step(&mut self, step: &StepId, state: StepState, attempt: u32, more: StepNote) -> u64 {
         let kind = match self.plan.step(step) {
+            Some(step) if self.plan.is_prepare(&step.id) => "prepare".to_owned(),
             Some(step) => step.kind.word().to_owned(),
             None => step.as_str().split('-').next().unwrap_or_default().to_owned(),
         };
@@ -308,6 +321,17 @@ impl Machine {
         }
     }
 
+    /// How long a predecessor's call may still change something.
+    fn left_for(&self, intent: &Intent, quiet_ms: u64) -> u64 {
+        // What ran longer than a request, and was not seen to end, is ended by its supervisor, however late requests land.
+        if self.long_attempt(intent).is_some() {
+            return LEFT_OVER_MS;
+        }
+        let told = crate::model::millis(intent.late_bound.since(intent.signed_at));
+        let lands = told.saturating_sub(intent.attempt_ms.unwrap_or(0));
+        if lands > self.plan.capabilities.lateness.bound_ms() { quiet_ms.max(lands) } else { quiet_ms }
+    }
+
     fn begun(&mut self, driver: Fact, fence: Fence, how: DriverHow, quiet_ms: u64) {
         if self.live.activity != Activity::Asleep {
             return;
@@ -321,8 +345,11 @@ impl Machine {
         }
         self.live.closed_at = self.live.now;
         // Every open intent was a predecessor's: it is too late when the quiet time from now is over.
-        let bound = self.live.now.plus_ms(if self.rules.quiet_time { quiet_ms } else { 0 });
-        self.live.inherited = self.state.open().map(|intent| (intent.id, bound)).collect();
+        let bound_of = |intent: &Intent| match self.rules.quiet_time {
+            true => self.live.now.plus_ms(self.left_for(intent, quiet_ms)),
+            false => self.live.now,
+        };
+        self.live.inherited = self.state.open().map(|intent| (intent.id, bound_of(intent))).collect();
         self.live.unlooked = self.state.closed_by_time();
         self.fear_an_undo(how, quiet_ms);
         self.note(driver);
@@ -331,7 +358,9 @@ impl Machine {
         } else {
             self.decide(Decision::Resume, None, Vec::new(), None);
             // Who has given way wrote nothing after that, and neither does its successor, unasked.
-            if self.rules.barrier && self.state.phase != Phase::GivingWay {
+            // Before the plan is closed nobody has written anything.
+            let silent = matches!(self.state.phase, Phase::GivingWay | Phase::Preparing);
+            if self.rules.barrier && !silent {
                 self.live.activity = Activity::Sealing { again_at: None };
                 self.out.push(Action::Seal);
             } else {
@@ -365,6 +394,7 @@ impl Machine {
                 self.live.activity = Activity::Sealing { again_at: None };
                 self.out.push(Action::Seal);
             }
+            Activity::Planning { again_at: Some(at) } if now >= at => self.plan_steps(),
             Activity::Inspecting { then, until, again_at: Some(at) } if now >= at => {
                 self.live.activity = Activity::Inspecting { then, until, again_at: None };
                 self.out.push(Action::Inspect);
@@ -379,7 +409,10 @@ impl Machine {
     /// Chooses what to do next, when nothing is going on.
     fn next(&mut self) {
         match self.state.phase {
-            Phase::Guarding | Phase::Forward if self.live.unchanged.is_some() => self.next_unchanged(),
+            Phase::Preparing | Phase::Guarding | Phase::Forward if self.live.unchanged.is_some() => {
+                self.next_unchanged()
+            }
+            Phase::Preparing => self.next_preparing(),
             Phase::Guarding => self.inspect(AfterInspect::Guards),
             Phase::Forward => self.next_forward(),
             Phase::Baking => self.next_bake(),
@@ -401,6 +434,7 @@ impl Machine {
         let activity = match &self.live.activity {
             Activity::Sealing { again_at }
             | Activity::Settling { again_at, .. }
+            | Activity::Planning { again_at }
             | Activity::Inspecting { again_at, .. } => *again_at,
             Activity::Backoff { at } => Some(*at),
             Activity::Watching { until } => Some(*until),

@@ -14,6 +14,8 @@ use crate::{
 ///
 /// | from | entry | to |
 /// |---|---|---|
+/// | Guarding | `started` with an open plan | Preparing |
+/// | Preparing | `planned` | Guarding |
 /// | Guarding | first `step began` | Forward |
 /// | Forward | `decision bake` | Baking |
 /// | Guarding, Forward, Baking, Following | `decision go_back` | Back |
@@ -23,6 +25,7 @@ use crate::{
 /// | any | `ended` | Ended |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Phase {
+    Preparing,
     Guarding,
     Forward,
     Baking,
@@ -113,6 +116,13 @@ impl State {
         self.sent.values().filter(|sent| sent.closed.is_none()).map(|sent| &sent.intent)
     }
 
+    /// Whether the last effect of a step ended without anybody having seen how.
+    pub(crate) fn unseen(&self, step: &StepId) -> bool {
+        let last = self.sent.values().rfind(|sent| sent.intent.step == *step);
+        let by_time = [None, Some(ClosedBy::LateBound), Some(ClosedBy::Obligation)];
+        last.is_some_and(|sent| by_time.contains(&sent.closed))
+    }
+
     /// Components with a forward intent that was closed by time alone.
     pub(crate) fn closed_by_time(&self) -> BTreeSet<Component> {
         let by_time = |sent: &&Sent| {
@@ -147,7 +157,13 @@ impl State {
     pub(crate) fn apply(&mut self, entry: &Entry, plan: &Plan) {
         self.seq = entry.seq;
         match &entry.fact {
-            Fact::Started { .. } => self.started_at = entry.at,
+            Fact::Started { .. } => {
+                self.started_at = entry.at;
+                if plan.open {
+                    self.phase = Phase::Preparing;
+                }
+            }
+            Fact::Planned { .. } => self.phase = Phase::Guarding,
             Fact::Step { step, state, attempt, intent, of, closed, output, .. } => {
                 self.apply_step(step, *state, *attempt, intent.as_deref(), output.as_ref(), plan);
                 if let Some(of) = of {
@@ -196,7 +212,7 @@ impl State {
         match state {
             StepState::Began => {
                 self.attempts.insert(step.clone(), attempt);
-                if self.phase == Phase::Guarding && !plan.is_undo(step) {
+                if self.phase == Phase::Guarding && !plan.is_undo(step) && !plan.is_prepare(step) {
                     self.phase = Phase::Forward;
                 }
             }

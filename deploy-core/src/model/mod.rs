@@ -14,6 +14,8 @@ pub use observation::{
 };
 pub use outcome::{Cause, Ended, Outcome, RolledBackBy, Serving, Side};
 pub use plan::{Change, Envelope, PLAN_VERSION, Plan, Runner, Step, StepKind, Undo, WayBack};
+#[cfg(all(feature = "command", unix))]
+pub(crate) use release::names_a_secret;
 pub use release::{ConfigChange, ConfigValue, Goal, Release, Secret, SecretRef};
 pub use snapshot::{Capabilities, Identity, Lateness, Revision, Snapshot, WriteGuard};
 pub use time::{Timestamp, millis};

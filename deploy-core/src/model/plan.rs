@@ -28,6 +28,18 @@ pub enum Runner {
     Workflow,
 }
 
+impl Runner {
+    /// The word in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Command => "command",
+            Self::Workflow => "workflow",
+        }
+    }
+}
+
 /// What undoes a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,7 +47,8 @@ pub enum Runner {
 pub enum Undo {
     /// The way back puts the component to its old revision.
     Restores,
-    /// Something else makes up for it.
+    /// Something else makes up for it: the step of the way back for the same component, which no other step has. It is
+    /// run once, or a few times until it succeeds, when everything that can be looked at is back.
     Compensates,
     /// Nothing does.
     None {
@@ -295,6 +308,14 @@ pub struct Plan {
     pub base: Revision,
     /// What will serve, as far as it can be predicted.
     pub to: Revision,
+    /// What has to be made before the place is touched (an image that is not built yet), in order. Each may be run
+    /// again, and finds what an earlier run made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Step>,
+    /// Whether the steps can be planned only after that. An open plan can be shown and started; it cannot be approved or
+    /// applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// Bounded extra steps that an observation may call for.
@@ -344,6 +365,8 @@ impl Plan {
             claims,
             base: now.serving.clone(),
             to,
+            prepare: Vec::new(),
+            open: false,
             steps: Vec::new(),
             remedies: Vec::new(),
             diff: Vec::new(),
@@ -363,7 +386,7 @@ impl Plan {
         let steps: Vec<_> =
             self.steps.iter().map(|step| (&step.id, &step.component, &step.kind, &step.title)).collect();
         let back = (&self.way_back.to, self.way_back.steps.len());
-        hash::of(&(
+        let hash = hash::of(&(
             "approve",
             self.v,
             &self.target,
@@ -374,7 +397,14 @@ impl Plan {
             back,
             &self.envelope,
             self.bake_ms,
-        ))
+        ));
+        // What others than the platform run is approved with all that they are told.
+        let all = self.steps.iter().chain(&self.way_back.steps);
+        let told: Vec<_> = all
+            .filter(|step| step.runner != Runner::Platform)
+            .map(|step| (&step.id, step.runner, &step.undo, &step.data))
+            .collect();
+        if told.is_empty() { hash } else { hash::of(&("approve with steps", hash, told)) }
     }
 
     /// The hash of what the plan starts from: identity and declared state.
@@ -389,10 +419,27 @@ impl Plan {
         self.steps.iter().any(|step| step.kind == StepKind::Effect)
     }
 
-    /// A step of any kind by id: forward, remedy or way back.
+    /// All steps: prepare, forward, remedies, way back.
+    fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.prepare.iter().chain(&self.steps).chain(&self.remedies).chain(&self.way_back.steps)
+    }
+
+    /// A step of any kind by id.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&Step> {
-        self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps).find(|step| step.id == *id)
+        self.all_steps().find(|step| step.id == *id)
+    }
+
+    /// Whether the step is run before the place is touched.
+    #[must_use]
+    pub fn is_prepare(&self, id: &StepId) -> bool {
+        self.prepare.iter().any(|step| step.id == *id)
+    }
+
+    /// The first step whose runner is none of these.
+    pub(crate) fn step_without_runner(&self, runs: impl Fn(Runner) -> bool) -> Option<&Step> {
+        let mut all = self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps);
+        all.find(|step| !runs(step.runner))
     }
 
     /// Whether the step belongs to the way back.
@@ -411,13 +458,22 @@ impl Plan {
             return defect(format!("the plan for {} claims nothing", self.target));
         }
         let mut seen = std::collections::BTreeSet::new();
-        for step in self.steps.iter().chain(&self.remedies).chain(&self.way_back.steps) {
+        for step in self.all_steps() {
             if !seen.insert(&step.id) {
                 return defect(format!("two steps of the plan are called {}", step.id));
             }
         }
         if let Some(step) = self.way_back.steps.iter().find(|step| step.kind != StepKind::Effect) {
             return defect(format!("step {} of the way back is not an effect", step.id));
+        }
+        if let Some(step) = self.prepare.iter().find(|step| step.kind != StepKind::Effect) {
+            return defect(format!("step {} of the preparation is not an effect", step.id));
+        }
+        if self.open && (self.prepare.is_empty() || !self.steps.is_empty()) {
+            return defect(format!(
+                "the plan for {} is open, and not because of its preparation",
+                self.target
+            ));
         }
         Ok(())
     }

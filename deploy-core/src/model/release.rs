@@ -141,14 +141,17 @@ impl Release {
     /// The first plain value under a key that names a secret, if there is one: such a release is refused.
     #[must_use]
     pub fn plain_secret(&self) -> Option<&ConfigChange> {
-        self.changes.iter().find(|change| {
-            let key = change.key.to_ascii_uppercase();
-            matches!(change.value, Some(ConfigValue::Plain(_)))
-                && ["SECRET", "TOKEN", "PASSWORD"].iter().any(|word| {
-                    key == *word || key.strip_suffix(word).is_some_and(|before| before.ends_with('_'))
-                })
-        })
+        self.changes
+            .iter()
+            .find(|change| matches!(change.value, Some(ConfigValue::Plain(_))) && names_a_secret(&change.key))
     }
+}
+
+/// Whether a variable of this name holds a secret: its value has to be given by reference.
+pub(crate) fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_uppercase();
+    let ends_in = |word: &&str| key.strip_suffix(*word).is_some_and(|before| before.ends_with('_'));
+    ["SECRET", "TOKEN", "PASSWORD"].iter().any(|word| key == *word || ends_in(word))
 }
 
 /// What a plan is made for.

@@ -84,9 +84,12 @@ impl Turn<'_> {
             hash: format!("{what:?}"),
             component: (what != What::Run).then(component),
             to: declares.map(Declared::fingerprint),
+            ends: false,
+            lands_ms: 0,
             // Only where nobody else writes it.
             exclusive: declares == Some(Declared::New) && self.set.budget.foreign_new == 0,
             change: on.map_or(serde_json::Value::Null, Into::into),
+            attempt_ms: None,
         };
         let over = self.live.saw;
         self.live.child = Some(Child { work, stage: Stage::Asked(id), what, on, over });

@@ -264,6 +264,8 @@ impl Turn<'_> {
             Action::Settle(intent) => self.settle(intent),
             Action::Seal => self.seal(),
             Action::Inspect => self.live.inspecting = true,
+            // The plans of the model are closed.
+            Action::Plan => {}
             Action::Execute { step, attempt } => self.execute(step, attempt),
             Action::Watch { watch, looks } => {
                 self.live.watch = watch;

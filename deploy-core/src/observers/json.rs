@@ -100,6 +100,10 @@ enum Data<'a> {
         platform: &'a str,
         rollback: bool,
     },
+    Planned {
+        plan: &'a str,
+        to: Version<'a>,
+    },
     Guard {
         guard: &'a str,
         result: GuardResult,
@@ -315,6 +319,7 @@ fn of_fact(fact: &Fact) -> Data<'_> {
             platform,
             rollback: *rollback,
         },
+        Fact::Planned { plan, to, .. } => Data::Planned { plan, to: to.into() },
         Fact::Guard(finding) => Data::Guard {
             guard: &finding.guard,
             result: finding.result,

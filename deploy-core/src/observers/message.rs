@@ -44,6 +44,7 @@ fn of_fact(event: &Event, fact: &Fact) -> String {
         Fact::Started { from, to, actor, reason, rollback, .. } => {
             of_started(from, to, actor, reason.as_deref(), *rollback)
         }
+        Fact::Planned { to, .. } => format!("planned: {}", to.short()),
         Fact::Guard(finding) => of_guard(finding),
         Fact::Step { step, state, attempt, effect, error, took_ms, .. } => {
             let mut text = format!("{step}: {}", of_state(*state, effect.as_deref()));

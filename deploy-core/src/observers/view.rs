@@ -191,6 +191,11 @@ impl View {
                 self.platform.clone_from(platform);
                 happened(event)
             }
+            Fact::Planned { to, .. } => {
+                self.to = Some((to.short().to_owned(), to.name.clone()));
+                self.to_be_made = to.declared.is_empty();
+                Vec::new()
+            }
             Fact::Guard(finding) if finding.result == GuardResult::Pass => Vec::new(),
             Fact::Driver { how: DriverHow::Began, .. } => Vec::new(),
             Fact::Step { step, state, output, error, took_ms, .. } => match state {

@@ -138,6 +138,9 @@ pub fn plan_screen(screen: &PlanScreen) -> String {
         let serves = plan.base.short();
         return format!("{text}REFUSED  {} serves {serves}{counts}. Nothing was changed.\n", plan.target);
     }
+    if plan.open {
+        return format!("{text}OPEN   What comes first is not made yet.   {}\n", screen.command);
+    }
     if !plan.changes_something() {
         return format!("{text}READY  Nothing to change.\n");
     }
@@ -268,6 +271,13 @@ fn commits(rows: &mut Rows, screen: &PlanScreen) {
 
 fn steps(rows: &mut Rows, screen: &PlanScreen) {
     let plan = &screen.plan;
+    if plan.open {
+        for (at, step) in plan.prepare.iter().enumerate() {
+            let limit = format!("limit {}", duration_words(step.deadline_ms));
+            rows.row(&format!("{} prepare", at + 1), &step.title, &limit);
+        }
+        return rows.row("", "then the steps are planned", "");
+    }
     for (at, step) in plan.steps.iter().enumerate() {
         let (word, aside) = of_step(step);
         rows.row(&format!("{} {word}", at + 1), &step.title, &aside);

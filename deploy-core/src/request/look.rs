@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     guards::{self, GuardContext},
     model::{Plan, Revision, Snapshot},
-    source::{Between, Commit},
+    source::{Between, Commit, MigrationsBetween},
     state::{head::Pin, journal::GuardFinding},
 };
 
@@ -30,10 +30,13 @@ pub struct Look {
     pub known_good: Vec<Revision>,
     /// What the new commit has and the running one does not, newest first; empty where that cannot be known.
     pub commits: Vec<Commit>,
+    /// The migrations that the new commit brings; none if the target was not told which files are such, or if one
+    /// of the two commits is not named.
+    pub migrations: Option<MigrationsBetween>,
 }
 
 impl Request {
-    /// As [`plan`](Self::plan), with what the guards say now and the commits between. Changes nothing and stores
+    /// As [`plan`](Self::plan), with what the guards say now, the commits between and their migrations. Changes nothing and stores
     /// nothing; a guard that refuses is a finding, no error.
     ///
     /// # Errors
@@ -54,11 +57,12 @@ impl Request {
             first: true,
             overrides: Arc::clone(&target.overrides),
         };
-        let guards = guards::ask(&target.guards(), &context).await;
+        let guards = guards::ask_now(&target.guards(), &context).await;
         let known_good = home
             .map_or_else(Vec::new, |head| head.known_good.into_iter().map(|good| good.revision).collect());
         let commits = self.commits(&plan).await;
-        Ok(Look { plan, now, pin, guards, known_good, commits })
+        let migrations = self.migrations(&plan).await;
+        Ok(Look { plan, now, pin, guards, known_good, commits, migrations })
     }
 
     async fn commits(&self, plan: &Plan) -> Vec<Commit> {
@@ -71,5 +75,14 @@ impl Request {
             // Whether the commit may be deployed is for the guard of order to say.
             Ok(Between::CannotKnow(_)) | Err(_) => Vec::new(),
         }
+    }
+
+    async fn migrations(&self, plan: &Plan) -> Option<MigrationsBetween> {
+        let target = &self.target;
+        let (source, which) = (target.source.as_ref()?, target.migrations.as_ref()?);
+        let (old, new) = (plan.base.commit.as_ref()?, plan.to.commit.as_ref()?);
+        let found = source.migrations(old, new, which).await;
+        // Looking fails for what keeps a deploy from being planned, and this does not.
+        Some(found.unwrap_or_else(|error| MigrationsBetween::CannotKnow(error.to_string())))
     }
 }

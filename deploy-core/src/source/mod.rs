@@ -5,11 +5,16 @@
 
 #[cfg(feature = "git")]
 pub mod git;
+mod migrations;
+mod standing;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use migrations::{Framework, Migration, MigrationChange, Migrations, MigrationsBetween};
+pub use standing::{ChangedFile, FileChange, Pushed, Reverted, WorkTree};
 
 use crate::{error::Result, model::Timestamp};
 
@@ -93,6 +98,9 @@ pub enum Order {
 
 /// Where commits come from. Reads only: nothing is fetched, nothing is changed.
 ///
+/// Four methods say what contains what; the provided ones are for sources that can do more, and say of any other
+/// that it cannot know.
+///
 /// Commits are meant by id, except in [`resolve`](Self::resolve) and [`tip`](Self::tip). Every method may be
 /// called from several tasks at once.
 #[async_trait]
@@ -132,6 +140,72 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Only if the source cannot be read.
     async fn between(&self, old: &str, new: &str, limit: usize) -> Result<Between>;
+
+    /// What the work tree has that its commit has not. Costs a look at every file that git tracks.
+    ///
+    /// Provided: a source without a work tree cannot know.
+    ///
+    /// # Errors
+    /// Only if the source cannot be read.
+    async fn work_tree(&self) -> Result<WorkTree> {
+        Ok(WorkTree::CannotKnow("this source tells nothing of a work tree".into()))
+    }
+
+    /// Whether the remote has `commit`: in this branch or, without one, in any. As far as was fetched: a commit
+    /// that was pushed from elsewhere since then is not seen.
+    ///
+    /// Provided: a source without remotes cannot know. Costs about as much as [`contains`](Self::contains).
+    ///
+    /// # Errors
+    /// Only if the source cannot be read.
+    async fn pushed(&self, commit: &str, branch: Option<&str>) -> Result<Pushed> {
+        let _ = (commit, branch);
+        Ok(Pushed::CannotKnow("this source tells nothing of a remote".into()))
+    }
+
+    /// The migrations that `new` brings over `old`: the files that differ in the two, and which of the commits
+    /// [between](Self::between) them added or changed each. What was added and removed again in between is not
+    /// among them; what was renamed is, under its new name.
+    ///
+    /// Provided: a source without files cannot know. The same cases as in [`contains`](Self::contains) are
+    /// [`MigrationsBetween::CannotKnow`]. Costs a comparison of two trees and, where something is found, a few
+    /// look-ups for each commit between.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if a path pattern is none; if the source cannot be read.
+    async fn migrations(&self, old: &str, new: &str, which: &Migrations) -> Result<MigrationsBetween> {
+        let _ = (old, new, which);
+        Ok(MigrationsBetween::CannotKnow("this source tells nothing of files".into()))
+    }
+
+    /// Whether `commit` was reverted in what `within` contains: by a commit whose message has git's own line
+    /// `This reverts commit ID` and that was itself not reverted. Reverting a merge reverts what it merged.
+    /// What `within` does not contain was not reverted in it.
+    ///
+    /// Provided: a source without messages cannot know. The same cases as in [`contains`](Self::contains) are
+    /// [`Reverted::CannotKnow`]. Costs one look-up for each commit between.
+    ///
+    /// # Errors
+    /// Only if the source cannot be read.
+    async fn reverted(&self, commit: &str, within: &str) -> Result<Reverted> {
+        let _ = (commit, within);
+        Ok(Reverted::CannotKnow("this source tells nothing of reverts".into()))
+    }
+
+    /// Writes the files of a commit into an empty folder, as git has them: no filter of this machine's is applied, and no
+    /// work tree is looked at.
+    ///
+    /// Provided: a source without files cannot. Costs the reading and writing of all of them.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for what is not in the repository itself (submodules, Git LFS);
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the folder cannot be written; if the source cannot be read.
+    async fn checkout(&self, commit: &str, folder: &Path) -> Result<()> {
+        let _ = (commit, folder);
+        let text = "this source has no files to check out";
+        Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, text)
+            .next("give the target a git repository"))
+    }
 
     /// How `wanted` stands to what runs. Costs two calls of [`contains`](Self::contains).
     ///

@@ -79,6 +79,9 @@ pub struct Intent {
     pub signed_at: Timestamp,
     /// When it can no longer change anything.
     pub late_bound: Timestamp,
+    /// How long its one attempt may take, in milliseconds, where that is longer than a request: a command that is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_ms: Option<u64>,
 }
 
 /// Where a step is, or what is known of an effect of it.
@@ -250,6 +253,15 @@ pub enum Fact {
         platform: String,
         /// Whether it is a rollback.
         rollback: bool,
+    },
+    /// What the plan waited for is made, and its steps are known.
+    Planned {
+        /// The approval hash of the plan.
+        plan: String,
+        /// The object that holds it: from here on it is the deploy's plan.
+        plan_object: String,
+        /// What is wanted, with what was made.
+        to: Revision,
     },
     /// A guard spoke.
     Guard(GuardFinding),

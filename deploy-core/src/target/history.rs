@@ -98,6 +98,12 @@ impl Target {
                         deploy.to.name = made.name;
                     }
                 }
+                Fact::Planned { to, .. } => {
+                    if let Some(deploy) = deploys.last_mut().filter(|deploy| deploy.rollout == entry.rollout)
+                    {
+                        deploy.to = to.clone();
+                    }
+                }
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@ use crate::{
     rollout::Rollout,
     state::{
         head::Head,
-        journal::{CommandKind, CommandRecord},
+        journal::{CommandKind, CommandRecord, Entry, Fact},
         keeper::Want,
         process::Alive,
         session::send_command,
@@ -62,7 +62,17 @@ impl Target {
                 ));
             };
             let records = self.records();
-            let plan = Arc::new(records.plan(&plan_object).await?);
+            let planned = |journal: &[Entry]| {
+                let object = journal.iter().rev().find_map(|entry| match &entry.fact {
+                    Fact::Planned { plan_object, .. } => Some(plan_object.clone()),
+                    _ => None,
+                });
+                object.unwrap_or_else(|| plan_object.clone())
+            };
+            // An open plan is closed in the journal.
+            let closed = planned(&records.journal(&home, &head, &rollout).await?);
+            let plan = Arc::new(records.plan(&closed).await?);
+            self.check_runners(&plan)?;
             // Versions before the head: what a takeover fences off must be older than the taking.
             let versions = if self.deployer.0.rules.versions_first {
                 self.place.versions(&plan).await.ok()
@@ -91,6 +101,13 @@ impl Target {
                         continue;
                     }
                     let journal = records.journal(&home, &held.head, &rollout).await?;
+                    if planned(&journal) != closed {
+                        // It was closed while we looked: the versions have to be those of its plan.
+                        let _ =
+                            held.keeper.send(crate::state::session::ToKeeper::Release { keep_claim: true });
+                        let _ = held.task.await;
+                        continue;
+                    }
                     let quiet_ms = self.quiet_ms(&plan, held.how);
                     let shared = &self.deployer.0;
                     let mut machine =

@@ -46,6 +46,20 @@ emulator() {
     export AWS_ENDPOINT_URL
 }
 
+# moto: serves it on a free port and exports AWS_ENDPOINT_URL. Until the shell ends.
+moto() {
+    local port
+    port=$(python -c 'import socket
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    print(free.getsockname()[1])')
+    moto_server -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
+    server=$!
+    trap end_server EXIT
+    export AWS_ENDPOINT_URL=http://127.0.0.1:$port
+    until_ready python -c "import urllib.request; urllib.request.urlopen('$AWS_ENDPOINT_URL/moto-api/').read()" 2>/dev/null
+}
+
 end_server() {
     kill "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true

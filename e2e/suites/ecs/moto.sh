@@ -2,15 +2,7 @@
 set -euo pipefail
 source e2e/suites/ecs/clients.sh
 aws_environment
-port=$(python -c 'import socket
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    print(free.getsockname()[1])')
-moto_server -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
-server=$!
-trap end_server EXIT
-export AWS_ENDPOINT_URL=http://127.0.0.1:$port
-until_ready python -c "import urllib.request; urllib.request.urlopen('$AWS_ENDPOINT_URL/moto-api/').read()" 2>/dev/null
+moto
 
 aws ecs create-cluster --cluster-name web >/dev/null
 aws ecr create-repository --repository-name shop >/dev/null

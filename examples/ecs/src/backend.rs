@@ -7,7 +7,7 @@ use deploy_ecs::emulator::{Config as EmulatorConfig, Emulator, ServeOptions};
 use deploy_kit::{
     Error, ErrorKind, Result,
     clock::{Clock, SystemClock},
-    config::{Config, Platform, TargetConfig},
+    config::{Builders, Config, Platform, TargetConfig},
     model::Snapshot,
 };
 use examples_common::{Backend, Cli, Connected, Crossing, Stop};
@@ -37,13 +37,15 @@ impl Backend for EcsBackend {
         let Some(kept) = &self.kept else {
             let (ecs, service) = config.ecs(target).await?;
             let namespace = ecs.aws().endpoint().map(str::to_owned);
-            return Ok(Connected { place: Arc::new(service), namespace });
+            let builders = Builders::aws(&ecs);
+            return Ok(Connected { place: Arc::new(service), namespace, builders });
         };
         let Platform::Ecs(place) = &target.platform else {
             return Err(Error::new(ErrorKind::Unsupported, format!("{} is not on ECS", target.name)));
         };
         let ecs = kept.ecs(config, place).await?;
-        Ok(Connected { place: Arc::new(place.of(&ecs)?), namespace: Some("emulator".into()) })
+        let (namespace, builders) = (Some("emulator".into()), Builders::local());
+        Ok(Connected { place: Arc::new(place.of(&ecs)?), namespace, builders })
     }
 
     fn place(&self, now: &Snapshot) -> String {

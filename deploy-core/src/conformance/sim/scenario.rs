@@ -209,6 +209,12 @@ impl Scenario {
             slot.traps = vec![Trap { point: died, then: Then::Die }];
             slot.again.insert(0, Trap { point: met, then: Then::Die });
         }
+        // What answers a call is mostly written together with what comes next, and dying right there is rare. Not drawn: that
+        // would make other scenarios of all seeds.
+        if let Some(slot) = slots.first_mut().filter(|_| chaos_ms % 25 == 7) {
+            let point = Point::Journal { word: "answered", after: chaos_ms % 2 == 1 };
+            slot.traps.insert(0, Trap { point, then: Then::Die });
+        }
         // Settling is rare where little is unanswered: who waits for it gets something to settle.
         let settles = slots
             .iter()

@@ -31,9 +31,9 @@ pub(super) enum Reach {
 
 /// What matters of a commit.
 #[derive(Debug)]
-struct Raw {
+pub(super) struct Raw {
     time: i64,
-    parents: Vec<Oid>,
+    pub(super) parents: Vec<Oid>,
     /// Some of its parents are not here.
     cut: bool,
 }
@@ -52,7 +52,7 @@ impl<'r> Graph<'r> {
     }
 
     /// `None` if the commit is not in the repository.
-    fn read(&mut self, id: Oid) -> Result<Option<Rc<Raw>>> {
+    pub(super) fn read(&mut self, id: Oid) -> Result<Option<Rc<Raw>>> {
         if let Some(known) = self.known.get(&id) {
             return Ok(known.clone());
         }
@@ -80,7 +80,12 @@ impl<'r> Graph<'r> {
 
     /// Whether `commit` contains `ancestor`.
     pub(super) fn reach(&mut self, commit: Oid, ancestor: Oid) -> Result<Reach> {
-        let mut paint = Paint::start(self, commit, ancestor)?;
+        self.reach_from_any(&[commit], ancestor)
+    }
+
+    /// Whether one of the commits contains `ancestor`: as if a merge of them all were asked.
+    pub(super) fn reach_from_any(&mut self, commits: &[Oid], ancestor: Oid) -> Result<Reach> {
+        let mut paint = Paint::start(self, commits, ancestor)?;
         while paint.colours(ancestor) & LEFT == 0 && !paint.is_settled() {
             paint.step(self)?;
         }
@@ -93,7 +98,7 @@ impl<'r> Graph<'r> {
     /// The commits that only `new` contains, newest first and children before parents; or why that cannot be
     /// known.
     pub(super) fn between(&mut self, old: Oid, new: Oid) -> Result<Result<Vec<Oid>, Reach>> {
-        let mut paint = Paint::start(self, new, old)?;
+        let mut paint = Paint::start(self, &[new], old)?;
         while !paint.is_settled() {
             paint.step(self)?;
         }
@@ -143,7 +148,7 @@ struct Paint {
 }
 
 impl Paint {
-    fn start(graph: &mut Graph<'_>, left: Oid, right: Oid) -> Result<Self> {
+    fn start(graph: &mut Graph<'_>, left: &[Oid], right: Oid) -> Result<Self> {
         let mut paint = Self {
             nodes: HashMap::new(),
             queue: BinaryHeap::new(),
@@ -151,7 +156,8 @@ impl Paint {
             cut: [0; 4],
             related: false,
         };
-        for (id, colour) in [(left, LEFT), (right, RIGHT)] {
+        let left = left.iter().map(|id| (*id, LEFT));
+        for (id, colour) in left.chain([(right, RIGHT)]) {
             if !paint.add(graph, id, colour)? {
                 return Err(Error::new(ErrorKind::NotFound, format!("commit {id} is not in the repository")));
             }

@@ -1,12 +1,20 @@
 use std::{collections::BTreeSet, fs};
 
-use git2::{RepositoryInitOptions, Signature, Time};
+use git2::{FileMode, ObjectType, RepositoryInitOptions, Signature, Time, build::TreeUpdateBuilder};
 
 use super::*;
 use crate::source::Order;
 
+mod checkout;
+mod fetch;
+mod migrations;
 mod names;
+mod pushed;
 mod random;
+mod refused;
+mod reverted;
+mod server;
+mod work_tree;
 
 /// A repository of empty commits at fixed times, so that every run makes the same ids.
 struct Made {
@@ -29,6 +37,31 @@ impl Made {
 
     fn at(&self, time: i64, message: &str, parents: &[Oid]) -> Oid {
         let tree = self.git.treebuilder(None).unwrap().write().unwrap();
+        self.commit_tree(time, message, parents, tree)
+    }
+
+    /// A commit with files: those of its first parent, with these set or removed.
+    fn with_files(&self, time: i64, message: &str, parents: &[Oid], edits: &[(&str, Option<&str>)]) -> Oid {
+        let mut update = TreeUpdateBuilder::new();
+        for (path, text) in edits {
+            match text {
+                Some(text) => {
+                    update.upsert(*path, self.git.blob(text.as_bytes()).unwrap(), FileMode::Blob);
+                }
+                None => {
+                    update.remove(*path);
+                }
+            }
+        }
+        let base = match parents.first() {
+            Some(parent) => self.git.find_commit(*parent).unwrap().tree().unwrap(),
+            None => self.git.find_tree(self.git.treebuilder(None).unwrap().write().unwrap()).unwrap(),
+        };
+        let tree = update.create_updated(&self.git, &base).unwrap();
+        self.commit_tree(time, message, parents, tree)
+    }
+
+    fn commit_tree(&self, time: i64, message: &str, parents: &[Oid], tree: Oid) -> Oid {
         let tree = self.git.find_tree(tree).unwrap();
         let who = Signature::new("Ada", "ada@example.com", &Time::new(1_700_000_000 + time, 0)).unwrap();
         let parents: Vec<_> = parents.iter().map(|id| self.git.find_commit(*id).unwrap()).collect();

@@ -186,7 +186,9 @@ fn driver(how: DriverHow, reason: Option<&str>) -> Fact {
 /// Name of the file, and what it holds.
 pub(super) fn all() -> Vec<(String, Entry)> {
     let broken = ("driver-broken", driver(DriverHow::Broken, Some("its machine is gone")));
-    let facts = [others(), steps(), decisions(), ends(), vec![broken]].concat();
+    let planned =
+        Fact::Planned { plan: "5d41402a".into(), plan_object: "6b86b273ff34fce1".into(), to: new() };
+    let facts = [others(), steps(), decisions(), ends(), vec![broken, ("planned", planned)]].concat();
     let entry = |(seq, (name, fact))| (format!("entry/{name}.json"), entry(seq, fact));
     (1..).zip(facts).map(entry).collect()
 }
@@ -199,6 +201,7 @@ fn every_fact_is_stored_as_it_always_was() {
         facts(),
         Fact {
             Started,
+            Planned,
             Guard,
             Step,
             Fault,

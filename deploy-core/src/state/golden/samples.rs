@@ -73,6 +73,7 @@ pub(super) fn intent() -> Intent {
         fence: Fence(7),
         signed_at: at(2),
         late_bound: at(317),
+        attempt_ms: None,
     }
 }
 
@@ -99,6 +100,7 @@ pub(super) fn error() -> ErrorRecord {
         again: true,
         after_ms: 1_500,
         text: "UpdateService: too many requests".into(),
+        log: Vec::new(),
     }
 }
 

@@ -19,7 +19,13 @@ pub struct ErrorRecord {
     pub after_ms: u64,
     /// One line.
     pub text: String,
+    /// The last lines that whatever failed has written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
+
+/// How many lines are kept.
+const LINES_KEPT: usize = 10;
 
 impl From<&Error> for ErrorRecord {
     fn from(error: &Error) -> Self {
@@ -35,7 +41,10 @@ impl From<&Error> for ErrorRecord {
         };
         // An error quotes what a platform said.
         let text = crate::report::scrub_line(&error.to_string());
-        Self { kind: format!("{:?}", error.kind()), effect: effect.into(), again, after_ms, text }
+        let lines = error.last_lines();
+        let kept = lines.iter().skip(lines.len().saturating_sub(LINES_KEPT));
+        let log = kept.map(|line| crate::report::scrub_line(line)).collect();
+        Self { kind: format!("{:?}", error.kind()), effect: effect.into(), again, after_ms, text, log }
     }
 }
 

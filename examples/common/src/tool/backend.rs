@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use deploy_kit::{
     Platform, Result,
-    config::{Config, TargetConfig},
+    config::{Builders, Config, TargetConfig},
     model::Snapshot,
 };
 
@@ -16,6 +16,8 @@ pub struct Connected {
     pub place: Arc<dyn Platform>,
     /// Where the state is kept apart: for an emulator or another endpoint.
     pub namespace: Option<String>,
+    /// What builds its images.
+    pub builders: Builders,
 }
 
 /// A target whose configuration is that of another one.

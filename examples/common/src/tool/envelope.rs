@@ -4,6 +4,7 @@ use deploy_kit::{
     Deploy, Look, Status,
     event::EVENT_VERSION,
     model::{Outcome, Revision, RolloutId, Snapshot, StepKind, TargetName, Timestamp},
+    source::{Migration, MigrationsBetween},
     state::journal::GuardFinding,
 };
 use serde::Serialize;
@@ -91,8 +92,20 @@ pub(super) fn plan(look: &Look, ready: bool) -> Value {
         }
         of
     });
-    json!({
+    let migrations = match &look.migrations {
+        Some(MigrationsBetween::Known(migrations)) => {
+            let one =
+                |migration: &Migration| json!({ "path": migration.path, "commit": migration.commit.id });
+            Some(migrations.iter().map(one).collect::<Vec<_>>())
+        }
+        // Absent is not known.
+        Some(MigrationsBetween::CannotKnow(_)) | None => None,
+    };
+    let prepare = plan.prepare.iter().map(|step| json!({ "step": step.id, "title": step.title }));
+    let mut data = json!({
         "hash": plan.approval_hash(),
+        "open": plan.open,
+        "prepare": prepare.collect::<Vec<_>>(),
         "ready": ready,
         "platform": plan.platform,
         "from": version(&plan.base),
@@ -106,7 +119,11 @@ pub(super) fn plan(look: &Look, ready: bool) -> Value {
         "guards": look.guards.iter().map(guard).collect::<Vec<_>>(),
         "commits": look.commits.iter().map(|commit| &commit.id).collect::<Vec<_>>(),
         "notes": plan.notes,
-    })
+    });
+    if let Some(migrations) = migrations {
+        data["migrations"] = migrations.into();
+    }
+    data
 }
 
 pub(super) fn status(status: &Status, last: Option<&Outcome>) -> Value {

@@ -3,8 +3,8 @@
 use deploy_kit::{
     Look, Result, Target,
     clock::{Clock, SystemClock},
-    report::{CommitRow, PlanScreen, plan_screen},
-    source::Commit,
+    report::{CommitRow, PlanScreen, plan_screen, plural},
+    source::{Commit, Migration, MigrationsBetween},
     state::journal::GuardResult,
 };
 
@@ -72,7 +72,12 @@ async fn screen(
         None => None,
     };
     screen.since = since(target, look).await;
-    screen.commits = look.commits.iter().map(commit).collect();
+    let migrations = match &look.migrations {
+        Some(MigrationsBetween::Known(migrations)) => migrations.as_slice(),
+        Some(MigrationsBetween::CannotKnow(_)) | None => &[],
+    };
+    screen.migrations = migrations.len();
+    screen.commits = look.commits.iter().map(|commit| row(commit, migrations)).collect();
     screen.guards.clone_from(&look.guards);
     screen.show_values = show_values;
     screen.command = command;
@@ -89,12 +94,13 @@ async fn since(target: &Target, look: &Look) -> Option<deploy_kit::model::Timest
     Some(outcome.ended_at)
 }
 
-fn commit(commit: &Commit) -> CommitRow {
+fn row(commit: &Commit, migrations: &[Migration]) -> CommitRow {
+    let brings = migrations.iter().filter(|migration| migration.commit.id == commit.id).count();
     CommitRow {
         commit: commit.id.clone(),
         author: commit.author.clone(),
         at: commit.at,
         subject: commit.subject.clone(),
-        note: String::new(),
+        note: if brings == 0 { String::new() } else { plural(brings, "migration") },
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
         if let Some(namespace) = connected.namespace {
             deployer = deployer.namespace(namespace);
         }
-        config.on(&deployer, connected.place)
+        config.on(&deployer, connected.place, &connected.builders)
     }
 
     /// With what is watched: progress on standard error, results on standard output.

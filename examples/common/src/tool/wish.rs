@@ -1,6 +1,8 @@
 //! What is wanted: from the words of a command line to a release.
 
-use deploy_kit::{Error, ErrorKind, Repo, Result, config::TargetConfig, model::Release, source::Source};
+use deploy_kit::{
+    Error, ErrorKind, Fetch, Repo, Result, config::TargetConfig, model::Release, source::Source,
+};
 
 use super::{grammar::Wished, session::Session};
 
@@ -95,16 +97,18 @@ fn target_and_rev<'s, 'g>(
     Ok((session.one(first)?, rev))
 }
 
-/// The pushed tip of the target's branch, else HEAD.
+/// The tip of the target's branch at its remote, as it is now; where there is no remote, here; without a branch, HEAD.
 async fn tip(config: &TargetConfig) -> Result<String> {
     let Some(repo) = &config.repo else {
         let text = format!("{} has no `repo`, so that no commit can be found", config.name);
         return Err(invalid(text).next("name a full commit, or an image with --image CONTAINER=REF"));
     };
-    match &config.branch {
-        Some(branch) => Ok(Repo::open(repo)?.tip(branch).await?.id),
-        None => Ok("HEAD".into()),
+    let Some(branch) = &config.branch else { return Ok("HEAD".into()) };
+    let repo = Repo::open(repo)?;
+    if repo.has_remote().await? {
+        return Ok(repo.fetch(&Fetch::branch(branch)).await?.tip.id);
     }
+    Ok(repo.tip(branch).await?.id)
 }
 
 /// `CONTAINER=REF`: container, whole reference, and why it is refused if it is of another repository.
