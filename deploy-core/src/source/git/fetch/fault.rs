@@ -102,6 +102,12 @@ fn kind(error: &git2::Error, address: &Address, login: &Login) -> ErrorKind {
         (ErrorCode::Auth, _) => return ErrorKind::Unauthenticated,
         (ErrorCode::Certificate, _) => return ErrorKind::Invalid,
         (ErrorCode::Locked | ErrorCode::Modified | ErrorCode::Exists, _) => return ErrorKind::Conflict,
+        // On its way out of libgit2 the code of a lock may get lost.
+        _ if says(&["failed to lock file"])
+            || says(&["failed to create locked file"]) && says(&["file exists"]) =>
+        {
+            return ErrorKind::Conflict;
+        }
         _ if login.is_exhausted => return ErrorKind::Unauthenticated,
         // The one that libgit2 knows beside http and ssh.
         _ if address.scheme == Scheme::Other && !address.shown.starts_with("git://") => {
@@ -210,6 +216,20 @@ mod tests {
             ),
             ("svn://h/x", any, Class::Net, "unsupported URL protocol", ErrorKind::Unsupported),
             (SSH, ErrorCode::Locked, Class::Os, "failed to lock file", ErrorKind::Conflict),
+            (
+                "/srv/x",
+                any,
+                Class::Os,
+                "failed to lock file '/x/.git/refs/remotes/origin/main.lock' for writing: ",
+                ErrorKind::Conflict,
+            ),
+            (
+                "/srv/x",
+                any,
+                Class::Os,
+                "failed to create locked file '/x/.git/refs/remotes/origin/main.lock': File exists",
+                ErrorKind::Conflict,
+            ),
             (SSH, any, Class::Indexer, "unexpected", ErrorKind::Unexpected),
         ] {
             let error = of(url, code, class, message);
